@@ -1,0 +1,6 @@
+//! The vocabulary of k3k: the custom resources of `k3k.io/v1beta1`, the names and labels of every object
+//! that k3k makes, and the field managers that write them. Pure data: no client, no clock, no I/O.
+
+pub mod labels;
+pub mod managers;
+pub mod names;

@@ -1,0 +1,14 @@
+//! Field managers for server-side apply: one per writer, so that a conflict names who is on the other side.
+
+/// The controller, for everything it makes in the host.
+pub const CONTROLLER: &str = "k3k-controller";
+/// The controller, for what it makes inside a nested cluster (its virtual kubelet's RBAC).
+pub const CONTROLLER_NESTED: &str = "k3k-controller-nested";
+/// The virtual kubelet, for the host copies of tenants' objects and for nested nodes.
+pub const KUBELET: &str = "k3k-kubelet";
+/// The webhook, for its certificate and the `caBundle` of its registration.
+pub const WEBHOOK: &str = "k3k-webhook";
+/// `kubectl k3k`, for clusters and policies.
+pub const PLUGIN: &str = "kubectl-k3k";
+/// `kubectl k3k install`.
+pub const INSTALL: &str = "kubectl-k3k-install";
