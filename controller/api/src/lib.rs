@@ -4,3 +4,4 @@
 pub mod labels;
 pub mod managers;
 pub mod names;
+pub mod v1beta1;

@@ -114,10 +114,25 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case("c-test", "my-namespace", "my-secret", "my-secret-my-namespace-c-test-6d792d7365637265742b6d792d6-887db")]
-    #[case("c-test", "my-namespace", "my-configmap", "my-configmap-my-namespace-c-test-6d792d636f6e6669676d6170-301f6")]
+    #[case(
+        "c-test",
+        "my-namespace",
+        "my-secret",
+        "my-secret-my-namespace-c-test-6d792d7365637265742b6d792d6-887db"
+    )]
+    #[case(
+        "c-test",
+        "my-namespace",
+        "my-configmap",
+        "my-configmap-my-namespace-c-test-6d792d636f6e6669676d6170-301f6"
+    )]
     #[case("mycluster", "test", "nginx", "nginx-test-mycluster-6e67696e782b746573742b6d79636c7573746572")]
-    fn translated_names_are_upstreams(#[case] cluster: &str, #[case] ns: &str, #[case] name: &str, #[case] want: &str) {
+    fn translated_names_are_upstreams(
+        #[case] cluster: &str,
+        #[case] ns: &str,
+        #[case] name: &str,
+        #[case] want: &str,
+    ) {
         assert_eq!(translated(cluster, ns, name), want);
     }
 

@@ -1,0 +1,126 @@
+//! Which kinds of objects are copied between a cluster and its host.
+
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Which kinds of objects are copied between the cluster and the host. Pods are always.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncConfig {
+    /// Services, from the cluster to the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = on_by_default)]
+    pub services: Option<ResourceSync>,
+
+    /// ConfigMaps, from the cluster to the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = on_by_default)]
+    pub config_maps: Option<ResourceSync>,
+
+    /// Secrets, from the cluster to the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = on_by_default)]
+    pub secrets: Option<ResourceSync>,
+
+    /// PersistentVolumeClaims, from the cluster to the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = on_by_default)]
+    pub persistent_volume_claims: Option<ResourceSync>,
+
+    /// Ingresses, from the cluster to the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = off_by_default)]
+    pub ingresses: Option<IngressSync>,
+
+    /// PriorityClasses, from the cluster to the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = off_by_default)]
+    pub priority_classes: Option<ResourceSync>,
+
+    /// StorageClasses, from the host to the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = off_by_default)]
+    pub storage_classes: Option<ResourceSync>,
+}
+
+/// Whether, and which objects of, one kind are copied.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceSync {
+    /// Whether objects of this kind are copied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+
+    /// Only objects with these labels. Default: all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub selector: BTreeMap<String, String>,
+}
+
+/// Whether, which, and how Ingresses are copied.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressSync {
+    /// Whether objects of this kind are copied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+
+    /// Only objects with these labels. Default: all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub selector: BTreeMap<String, String>,
+
+    /// Keep the names of TLS Secrets as they are, for Secrets that exist in the host.
+    #[serde(rename = "disableTLSSecretTranslation", skip_serializing_if = "Option::is_none")]
+    pub disable_tls_secret_translation: Option<bool>,
+}
+
+/// The kinds that [`SyncConfig`] speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SyncedKind {
+    /// v1 Service.
+    Service,
+    /// v1 ConfigMap.
+    ConfigMap,
+    /// v1 Secret.
+    Secret,
+    /// v1 PersistentVolumeClaim.
+    PersistentVolumeClaim,
+    /// networking.k8s.io/v1 Ingress.
+    Ingress,
+    /// scheduling.k8s.io/v1 PriorityClass.
+    PriorityClass,
+    /// storage.k8s.io/v1 StorageClass.
+    StorageClass,
+}
+
+impl SyncConfig {
+    /// Whether an object of `kind` with `labels` is copied.
+    pub fn selects(&self, kind: SyncedKind, labels: &BTreeMap<String, String>) -> bool {
+        let resource = |sync: &Option<ResourceSync>, default| match sync {
+            Some(sync) => (sync.enabled.unwrap_or(default), sync.selector.clone()),
+            None => (default, BTreeMap::new()),
+        };
+        let (enabled, selector) = match kind {
+            SyncedKind::Service => resource(&self.services, true),
+            SyncedKind::ConfigMap => resource(&self.config_maps, true),
+            SyncedKind::Secret => resource(&self.secrets, true),
+            SyncedKind::PersistentVolumeClaim => resource(&self.persistent_volume_claims, true),
+            SyncedKind::PriorityClass => resource(&self.priority_classes, false),
+            SyncedKind::StorageClass => resource(&self.storage_classes, false),
+            SyncedKind::Ingress => match &self.ingresses {
+                Some(sync) => (sync.enabled.unwrap_or(false), sync.selector.clone()),
+                None => (false, BTreeMap::new()),
+            },
+        };
+        enabled && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
+}
+
+fn on_by_default(schema: &mut Schema) {
+    schema.insert("default".into(), json!({ "enabled": true }));
+}
+
+fn off_by_default(schema: &mut Schema) {
+    schema.insert("default".into(), json!({ "enabled": false }));
+}
