@@ -1,1 +1,14 @@
-//! .
+//! The mapping between the objects of a nested cluster and their copies in its host: names, metadata, pods,
+//! services, statuses, events, and the paths of streams. Pure functions on JSON values, so that a field this
+//! build has never heard of is refused by name instead of being lost.
+
+pub mod data;
+pub mod event;
+pub mod identity;
+pub mod pod;
+pub mod refusal;
+pub mod service;
+pub mod status;
+
+pub use identity::{Origin, Owner};
+pub use refusal::Refusal;

@@ -1,0 +1,73 @@
+//! ConfigMaps and Secrets that pods of a nested cluster use.
+
+use crate::{Origin, Owner, Refusal};
+use serde_json::{Value, json};
+
+/// The two kinds of object that carry data for pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DataKind {
+    /// `v1/ConfigMap`
+    ConfigMap,
+    /// `v1/Secret`
+    Secret,
+}
+
+impl DataKind {
+    /// The `kind` of the API.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
+}
+
+/// The host copy of a nested ConfigMap or Secret. `users` are the host pods that use it, as owner references: when
+/// the last of them is gone the host's garbage collector removes the copy, whether or not we are running. While
+/// there is none yet, the Cluster stands in.
+pub fn copy(owner: &Owner, kind: DataKind, nested: &Value, users: &[Value]) -> Result<Value, Refusal> {
+    let origin = Origin::of_nested(nested)
+        .ok_or_else(|| Refusal::new("metadata", "the object has no name, namespace or UID"))?;
+    let mut metadata = owner.metadata(&origin, None);
+    if !users.is_empty() {
+        metadata["ownerReferences"] = Value::from(users.to_vec());
+    }
+    let mut copy = json!({"apiVersion": "v1", "kind": kind.kind(), "metadata": metadata});
+    for field in ["data", "binaryData"] {
+        if let Some(value) = nested.get(field) {
+            copy[field] = value.clone();
+        }
+    }
+    if kind == DataKind::Secret {
+        copy["type"] = secret_type(nested).into();
+    }
+    Ok(copy)
+}
+
+/// Registry credentials keep their type, as the host's kubelet reads it. Every other type would give the copy a
+/// meaning in the host – a service-account-token Secret would be filled with a token of the host – so it is opaque.
+fn secret_type(nested: &Value) -> &str {
+    match nested.get("type").and_then(Value::as_str) {
+        Some(kind @ ("kubernetes.io/dockerconfigjson" | "kubernetes.io/dockercfg")) => kind,
+        _ => "Opaque",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_secret_becomes_opaque() {
+        let owner = Owner { cluster: "dev".into(), namespace: "k3k-dev".into(), uid: "c".into() };
+        let nested = json!({
+            "metadata": {"name": "t", "namespace": "default", "uid": "u", "annotations": {"kubernetes.io/service-account.name": "default"}},
+            "type": "kubernetes.io/service-account-token", "data": {"token": "eA=="},
+        });
+        let host = copy(&owner, DataKind::Secret, &nested, &[]).unwrap();
+        assert_eq!(host["type"], "Opaque");
+        assert_eq!(host["data"], json!({"token": "eA=="}));
+        assert!(host["metadata"]["annotations"].get("kubernetes.io/service-account.name").is_none());
+        assert_eq!(host["metadata"]["ownerReferences"][0]["kind"], "Cluster");
+    }
+}

@@ -1,0 +1,119 @@
+use super::*;
+use rstest::rstest;
+
+fn context() -> Context {
+    Context {
+        owner: Owner { cluster: "dev".into(), namespace: "k3k-dev".into(), uid: "c-uid".into() },
+        node_name: "k3k-dev".into(),
+        node_ip: "10.96.3.3".into(),
+        server_ip: "10.96.1.1".into(),
+        dns_ip: "10.96.2.2".into(),
+        cluster_domain: "cluster.local".into(),
+    }
+}
+
+fn pod(spec: Value) -> Value {
+    json!({
+        "metadata": {"name": "web", "namespace": "shop", "uid": "p-uid", "labels": {"app": "web"}, "annotations": {"note": "n"}},
+        "spec": spec,
+    })
+}
+
+/// A pod as the nested API server leaves it after admission and scheduling.
+fn admitted() -> Value {
+    pod(json!({
+        "containers": [{
+            "name": "c", "image": "busybox:1.36", "imagePullPolicy": "IfNotPresent", "resources": {},
+            "env": [
+                {"name": "WHO", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}},
+                {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                {"name": "HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+                {"name": "NOTE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['note']"}}},
+                {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "conf", "key": "level", "optional": true}}},
+                {"name": "KUBERNETES_SERVICE_PORT", "value": "6443"},
+            ],
+            "envFrom": [{"prefix": "P_", "secretRef": {"name": "cred"}}],
+            "volumeMounts": [{"name": "kube-api-access-x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true}],
+            "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+        }],
+        "volumes": [
+            {"name": "kube-api-access-x", "projected": {"defaultMode": 420, "sources": [
+                {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+            ]}},
+            {"name": "conf", "configMap": {"name": "conf"}},
+            {"name": "info", "downwardAPI": {"items": [{"path": "note", "fieldRef": {"fieldPath": "metadata.annotations['note']"}}]}},
+        ],
+        "imagePullSecrets": [{"name": "registry"}],
+        "nodeName": "k3k-dev", "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "schedulerName": "default-scheduler",
+        "serviceAccountName": "default", "serviceAccount": "default", "priority": 0, "preemptionPolicy": "PreemptLowerPriority",
+        "dnsPolicy": "ClusterFirst", "dnsConfig": {"searches": ["example.org"]}, "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": 30, "securityContext": {}, "enableServiceLinks": true,
+    }))
+}
+
+#[test]
+fn an_admitted_pod_becomes_a_host_pod() {
+    let translated = translate(&context(), &admitted()).unwrap();
+    insta::assert_yaml_snapshot!(translated.object);
+    let wanted: Vec<_> = translated
+        .references
+        .iter()
+        .map(|((kind, name), optional)| (*kind, name.as_str(), *optional))
+        .collect();
+    assert_eq!(
+        wanted,
+        [
+            (DataKind::ConfigMap, "conf", false),
+            (DataKind::ConfigMap, "kube-root-ca.crt", false),
+            (DataKind::Secret, "cred", false),
+            (DataKind::Secret, "registry", true),
+        ]
+    );
+    assert_eq!(
+        translated.tokens,
+        [Token { key: "token-0".into(), audience: None, expiration_seconds: 3607 }]
+    );
+}
+
+#[rstest]
+#[case("spec.volumes[0].nfs", json!({"containers": [], "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]}))]
+#[case("spec.volumes[0].quantum", json!({"containers": [], "volumes": [{"name": "v", "quantum": {}}]}))]
+#[case("spec.volumes[0].projected.sources[0].podCertificate", json!({"containers": [], "volumes": [{"name": "kube-api-access-2", "projected": {"sources": [{"podCertificate": {}}]}}]}))]
+#[case("spec.volumes[0].secret.shape", json!({"containers": [], "volumes": [{"name": "v", "secret": {"secretName": "s", "shape": 1}}]}))]
+#[case("spec.volumes[0].persistentVolumeClaim", json!({"containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "s"}}]}))]
+#[case("spec.teleport", json!({"containers": [], "teleport": true}))]
+#[case("spec.resourceClaims", json!({"containers": [], "resourceClaims": []}))]
+#[case("spec.containers[0].teleport", json!({"containers": [{"name": "c", "teleport": 1}]}))]
+#[case("spec.initContainers[0].volumeDevices", json!({"initContainers": [{"name": "c", "volumeDevices": []}]}))]
+#[case("spec.containers[0].resources.claims", json!({"containers": [{"name": "c", "resources": {"claims": [{"name": "gpu"}]}}]}))]
+#[case("spec.containers[0].env[0].valueFrom.magicRef", json!({"containers": [{"name": "c", "env": [{"name": "E", "valueFrom": {"magicRef": {}}}]}]}))]
+#[case("spec.containers[0].envFrom[0].magicRef", json!({"containers": [{"name": "c", "envFrom": [{"magicRef": {}}]}]}))]
+#[case("spec.containers[0].env[0].valueFrom.fieldRef", json!({"containers": [{"name": "c", "env": [{"name": "E", "valueFrom": {"fieldRef": {"fieldPath": "status.secret"}}}]}]}))]
+#[case("spec", Value::Null)]
+fn what_cannot_be_judged_is_refused_by_name(#[case] path: &str, #[case] spec: Value) {
+    assert_eq!(translate(&context(), &pod(spec)).unwrap_err().path, path);
+}
+
+#[test]
+fn no_reference_keeps_its_name_in_any_list_of_containers() {
+    let containers = json!([{"name": "c", "env": [{"name": "E", "valueFrom": {"secretKeyRef": {"name": "k3k-dev-certificates", "key": "server-ca.key"}}}]}]);
+    let pod = pod(
+        json!({"containers": containers, "initContainers": containers, "ephemeralContainers": containers}),
+    );
+    let mut texts = vec![translate(&context(), &pod).unwrap().object.to_string()];
+    texts.push(Value::Array(ephemeral_containers(&context(), &pod).unwrap()).to_string());
+    for text in texts {
+        assert!(!text.contains("\"k3k-dev-certificates\""), "{text}");
+    }
+}
+
+#[test]
+fn a_host_network_pod_resolves_as_its_policy_says() {
+    let spec = |policy: &str| pod(json!({"containers": [], "hostNetwork": true, "dnsPolicy": policy}));
+    let host = |policy: &str| translate(&context(), &spec(policy)).unwrap().object;
+    assert_eq!(host("ClusterFirst")["spec"]["dnsPolicy"], "Default");
+    assert_eq!(host("ClusterFirstWithHostNet")["spec"]["dnsConfig"]["nameservers"], json!(["10.96.2.2"]));
+    assert_eq!(host("ClusterFirst")["spec"].get("hostname"), None);
+}

@@ -1,0 +1,141 @@
+//! Volumes, by type. A type that is not in the table is refused: an unknown source could name anything in the host.
+
+use super::{Token, Visit, array, field, object, only, text, token_secret};
+use crate::Refusal;
+use crate::data::DataKind;
+use serde_json::{Map, Value, json};
+
+/// Lifetime of a token when the pod names none (KEP-1205: one hour, and some seconds that tell it from a wish).
+const DEFAULT_TOKEN_SECONDS: i64 = 3607;
+
+impl Visit<'_> {
+    pub(super) fn volumes(&mut self, list: &Value, path: &str) -> Result<Value, Refusal> {
+        let mut volumes = Vec::new();
+        for (index, volume) in array(list, path)?.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            volumes.push(self.volume(object(Some(volume), &path)?, &path)?.into());
+        }
+        Ok(Value::Array(volumes))
+    }
+
+    fn volume(&mut self, volume: &Map<String, Value>, path: &str) -> Result<Map<String, Value>, Refusal> {
+        let mut host = Map::new();
+        for (kind, source) in volume {
+            let path = format!("{path}.{kind}");
+            let rewritten = match kind.as_str() {
+                // `hostPath` is for the host's admission to judge, as it knows the policy.
+                "name" | "emptyDir" | "hostPath" | "image" => source.clone(),
+                "configMap" => {
+                    let map = object(Some(source), &path)?;
+                    only(map, &["defaultMode", "items", "name", "optional"], &path)?;
+                    self.named(DataKind::ConfigMap, map, &path, "name")?
+                }
+                "secret" => {
+                    let map = object(Some(source), &path)?;
+                    only(map, &["defaultMode", "items", "optional", "secretName"], &path)?;
+                    self.named(DataKind::Secret, map, &path, "secretName")?
+                }
+                "downwardAPI" => {
+                    let map = object(Some(source), &path)?;
+                    only(map, &["defaultMode", "items"], &path)?;
+                    self.downward(map, &path)?
+                }
+                "projected" => self.projected(object(Some(source), &path)?, &path)?,
+                "persistentVolumeClaim" => {
+                    return Err(Refusal::new(
+                        path,
+                        "persistent volume claims are not supported in shared mode yet",
+                    ));
+                }
+                "awsElasticBlockStore"
+                | "azureDisk"
+                | "azureFile"
+                | "cephfs"
+                | "cinder"
+                | "csi"
+                | "ephemeral"
+                | "fc"
+                | "flexVolume"
+                | "flocker"
+                | "gcePersistentDisk"
+                | "gitRepo"
+                | "glusterfs"
+                | "iscsi"
+                | "nfs"
+                | "photonPersistentDisk"
+                | "portworxVolume"
+                | "quobyte"
+                | "rbd"
+                | "scaleIO"
+                | "storageos"
+                | "vsphereVolume" => return Err(Refusal::unsupported(path)),
+                _ => return Err(Refusal::unknown(path)),
+            };
+            host.insert(kind.clone(), rewritten);
+        }
+        Ok(host)
+    }
+
+    fn downward(&mut self, map: &Map<String, Value>, path: &str) -> Result<Value, Refusal> {
+        let mut host = map.clone();
+        if let Some(items) = map.get("items") {
+            host.insert("items".into(), field::in_volume(self, items, &format!("{path}.items"))?);
+        }
+        Ok(host.into())
+    }
+
+    fn projected(&mut self, map: &Map<String, Value>, path: &str) -> Result<Value, Refusal> {
+        only(map, &["defaultMode", "sources"], path)?;
+        let mut sources = Vec::new();
+        let list = map.get("sources").unwrap_or(&Value::Null);
+        for (index, source) in array(list, &format!("{path}.sources"))?.iter().enumerate() {
+            let path = format!("{path}.sources[{index}]");
+            let mut host = Map::new();
+            for (kind, value) in object(Some(source), &path)? {
+                let path = format!("{path}.{kind}");
+                let map = object(Some(value), &path)?;
+                let data = match kind.as_str() {
+                    "configMap" => DataKind::ConfigMap,
+                    "secret" => DataKind::Secret,
+                    "downwardAPI" => {
+                        only(map, &["items"], &path)?;
+                        host.insert(kind.clone(), self.downward(map, &path)?);
+                        continue;
+                    }
+                    "serviceAccountToken" => {
+                        host.insert("secret".into(), self.token(map, &path)?);
+                        continue;
+                    }
+                    "clusterTrustBundle" | "podCertificate" => return Err(Refusal::unsupported(path)),
+                    _ => return Err(Refusal::unknown(path)),
+                };
+                only(map, &["items", "name", "optional"], &path)?;
+                host.insert(kind.clone(), self.named(data, map, &path, "name")?);
+            }
+            sources.push(host.into());
+        }
+        let mut host = map.clone();
+        host.insert("sources".into(), Value::Array(sources));
+        Ok(host.into())
+    }
+
+    /// A token of the nested cluster, carried by a Secret of the host. Left as it is, the host's kubelet would mint a
+    /// token of the *host* here.
+    fn token(&mut self, map: &Map<String, Value>, path: &str) -> Result<Value, Refusal> {
+        only(map, &["audience", "expirationSeconds", "path"], path)?;
+        let key = format!("token-{}", self.tokens.len());
+        let file = text(map, "path", path)?;
+        let audience = map.get("audience").and_then(Value::as_str).filter(|audience| !audience.is_empty());
+        self.tokens.push(Token {
+            key: key.clone(),
+            audience: audience.map(str::to_owned),
+            expiration_seconds: map
+                .get("expirationSeconds")
+                .and_then(Value::as_i64)
+                .unwrap_or(DEFAULT_TOKEN_SECONDS),
+        });
+        Ok(
+            json!({"name": token_secret(&self.context.owner, &self.origin.uid), "items": [{"key": key, "path": file}]}),
+        )
+    }
+}

@@ -1,0 +1,191 @@
+//! The status of a host pod as the status of the nested pod it runs.
+
+use serde_json::{Map, Value, json};
+
+/// The status of the nested pod `nested`, from that of its host pod. The node's address takes the place of the host
+/// node's; what the nested cluster itself decided – scheduling, the conditions of readiness gates – stays.
+pub fn of_pod(nested: &Value, host: &Value, node_ip: &str) -> Value {
+    let empty = Map::new();
+    let source = host["status"].as_object().unwrap_or(&empty);
+    let mut status = Map::new();
+    for (field, value) in source {
+        match field.as_str() {
+            // Of the host's scheduling, or rewritten below.
+            "nominatedNodeName"
+            | "resourceClaimStatuses"
+            | "extendedResourceClaimStatus"
+            | "conditions"
+            | "hostIP"
+            | "hostIPs"
+            | "observedGeneration"
+            | "qosClass" => {}
+            "message" => drop(status.insert(field.clone(), text_for_tenant(value, nested, host))),
+            _ => drop(status.insert(field.clone(), value.clone())),
+        }
+    }
+    if source.contains_key("hostIP") {
+        status.insert("hostIP".into(), node_ip.into());
+        status.insert("hostIPs".into(), json!([{"ip": node_ip}]));
+    }
+    if let Some(class) = nested.pointer("/status/qosClass").or_else(|| source.get("qosClass")) {
+        status.insert("qosClass".into(), class.clone());
+    }
+    if source.contains_key("observedGeneration") {
+        if let Some(generation) = nested.pointer("/metadata/generation") {
+            status.insert("observedGeneration".into(), generation.clone());
+        }
+    }
+    status.insert("conditions".into(), conditions(nested, host).into());
+    Value::Object(status)
+}
+
+/// Conditions that the kubelet writes come from the host; all others are the nested cluster's.
+const KUBELET_CONDITIONS: [&str; 6] = [
+    "Initialized",
+    "ContainersReady",
+    "Ready",
+    "PodReadyToStartContainers",
+    "AllContainersRestarting",
+    "DisruptionTarget",
+];
+
+fn conditions(nested: &Value, host: &Value) -> Vec<Value> {
+    let list = |object: &Value| {
+        object.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let from_kubelet =
+        |condition: &Value| condition["type"].as_str().is_some_and(|kind| KUBELET_CONDITIONS.contains(&kind));
+    let mut all: Vec<Value> = list(nested).into_iter().filter(|condition| !from_kubelet(condition)).collect();
+    let gate = unmet_gate(nested, &all);
+    for mut condition in list(host).into_iter().filter(from_kubelet) {
+        if condition.get("observedGeneration").is_some() {
+            if let Some(generation) = nested.pointer("/metadata/generation") {
+                condition["observedGeneration"] = generation.clone();
+            }
+        }
+        if condition["type"] == "Ready" && condition["status"] == "True" {
+            if let Some(gate) = &gate {
+                condition["status"] = "False".into();
+                condition["reason"] = "ReadinessGatesNotReady".into();
+                condition["message"] =
+                    format!("the status of pod readiness gate \"{gate}\" is not \"True\"").into();
+            }
+        }
+        all.push(condition);
+    }
+    all
+}
+
+/// The first readiness gate of the nested pod that is not met. Gates are the nested cluster's business: the host pod
+/// has none, so its `Ready` knows nothing of them.
+fn unmet_gate(nested: &Value, conditions: &[Value]) -> Option<String> {
+    let gates = nested.pointer("/spec/readinessGates")?.as_array()?;
+    let gates = gates.iter().filter_map(|gate| gate["conditionType"].as_str());
+    let met = |gate: &str| {
+        conditions.iter().any(|condition| condition["type"] == gate && condition["status"] == "True")
+    };
+    gates.into_iter().find(|gate| !met(gate)).map(str::to_owned)
+}
+
+/// The status of a nested pod that the host would not take: every container waits, with the reason.
+pub fn refused(nested: &Value, reason: &str, message: &str, now: &str) -> Value {
+    let waiting = |list: &str| -> Vec<Value> {
+        let containers =
+            nested.pointer(&format!("/spec/{list}")).and_then(Value::as_array).into_iter().flatten();
+        containers
+            .map(|container| {
+                json!({
+                    "name": container["name"], "image": container["image"], "imageID": "", "ready": false, "started": false,
+                    "restartCount": 0, "state": {"waiting": {"reason": reason, "message": message}},
+                })
+            })
+            .collect()
+    };
+    let mut status = nested.get("status").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut conditions = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    for kind in ["ContainersReady", "Ready"] {
+        let old =
+            conditions.iter().find(|condition| condition["type"] == kind && condition["status"] == "False");
+        let since = old.and_then(|old| old["lastTransitionTime"].as_str()).unwrap_or(now).to_owned();
+        conditions.retain(|condition| condition["type"] != kind);
+        conditions.push(json!({"type": kind, "status": "False", "reason": reason, "message": message, "lastTransitionTime": since}));
+    }
+    status.insert("phase".into(), "Pending".into());
+    status.insert("conditions".into(), conditions.into());
+    status.insert("containerStatuses".into(), waiting("containers").into());
+    let init = waiting("initContainers");
+    if !init.is_empty() {
+        status.insert("initContainerStatuses".into(), init.into());
+    }
+    Value::Object(status)
+}
+
+/// `text` with the host's names of the pod replaced by the tenant's.
+pub fn for_tenant(text: &str, host_name: &str, host_namespace: &str, name: &str, namespace: &str) -> String {
+    text.replace(&format!("{host_namespace}/{host_name}"), &format!("{namespace}/{name}"))
+        .replace(&format!("{host_name}_{host_namespace}"), &format!("{name}_{namespace}"))
+        .replace(host_name, name)
+        .replace(&format!("namespace \"{host_namespace}\""), &format!("namespace \"{namespace}\""))
+}
+
+fn text_for_tenant(value: &Value, nested: &Value, host: &Value) -> Value {
+    let meta = |object: &Value, key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
+    match value.as_str() {
+        Some(text) => for_tenant(
+            text,
+            &meta(host, "name"),
+            &meta(host, "namespace"),
+            &meta(nested, "name"),
+            &meta(nested, "namespace"),
+        )
+        .into(),
+        None => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_and_the_nested_scheduler_have_the_last_word() {
+        let nested = json!({
+            "metadata": {"name": "web", "namespace": "default", "generation": 3},
+            "spec": {"readinessGates": [{"conditionType": "example.com/lb"}]},
+            "status": {"qosClass": "BestEffort", "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+        });
+        let host = json!({
+            "metadata": {"name": "web-default-dev-77", "namespace": "k3k-dev"},
+            "status": {
+                "phase": "Running", "podIP": "10.244.0.9", "podIPs": [{"ip": "10.244.0.9"}], "hostIP": "10.10.0.2",
+                "observedGeneration": 1, "nominatedNodeName": "host-1",
+                "conditions": [
+                    {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:09Z"},
+                    {"type": "Ready", "status": "True", "observedGeneration": 1},
+                ],
+            },
+        });
+        let status = of_pod(&nested, &host, "10.96.7.7");
+        assert_eq!(status["hostIP"], "10.96.7.7");
+        assert_eq!(status["podIP"], "10.244.0.9");
+        assert_eq!(status["observedGeneration"], 3);
+        assert_eq!(status.get("nominatedNodeName"), None);
+        assert_eq!(status["conditions"][0]["lastTransitionTime"], "2026-01-01T00:00:00Z");
+        assert_eq!(status["conditions"][1]["status"], "False");
+        assert_eq!(status["conditions"][1]["reason"], "ReadinessGatesNotReady");
+    }
+
+    #[test]
+    fn a_refusal_waits_with_its_reason_and_keeps_its_time() {
+        let nested =
+            json!({"spec": {"containers": [{"name": "c", "image": "i"}]}, "status": {"phase": "Pending"}});
+        let first = refused(&nested, "HostAdmissionDenied", "no", "t1");
+        assert_eq!(first["containerStatuses"][0]["state"]["waiting"]["reason"], "HostAdmissionDenied");
+        let again =
+            refused(&json!({"spec": nested["spec"], "status": first}), "HostAdmissionDenied", "no", "t2");
+        assert_eq!(
+            again["conditions"][0]["lastTransitionTime"], "t1",
+            "an unchanged refusal writes nothing new"
+        );
+    }
+}
