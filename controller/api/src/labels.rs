@@ -31,6 +31,13 @@ pub mod component {
     pub const KUBELET: &str = "kubelet";
 }
 
+/// Annotation on the controller's objects: a hash of what it last applied, so that a reconcile writes only what
+/// changed.
+pub const APPLIED_HASH: &str = "k3k.io/applied-hash";
+/// Annotation on pod templates: a hash of the configuration that the pod reads when it starts, so that a change
+/// replaces the pod.
+pub const CONFIG_HASH: &str = "k3k.io/config-hash";
+
 /// On every host copy of a tenant's object: the cluster that owns it.
 pub const CLUSTER_NAME: &str = "k3k.io/clusterName";
 /// On host copies of pods: the virtual node that runs them.

@@ -7,6 +7,10 @@ use std::fmt::Write as _;
 /// Longest name of most Kubernetes objects that end up as a DNS label.
 const MAX: usize = 63;
 
+/// Longest name of a `Cluster`: its StatefulSet is `k3k-<name>-server`, and a StatefulSet's name plus an 11
+/// character revision must fit a label. The API server enforces it, see [`crate::v1beta1::Cluster`].
+pub const MAX_CLUSTER_NAME: usize = 41;
+
 /// Joins the non-empty `parts` with `-`. What would be longer than 63 characters is cut and given a short hash
 /// of the whole, so that the result is a DNS label and the same input always gives the same name.
 pub fn concat(parts: &[&str]) -> String {

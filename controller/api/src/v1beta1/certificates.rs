@@ -24,22 +24,23 @@ fn enabled() -> bool {
 #[serde(rename_all = "camelCase")]
 pub struct CredentialSources {
     /// Signs the API server's certificate.
-    #[serde(rename = "serverCA")]
-    pub server_ca: CredentialSource,
+    #[serde(rename = "serverCA", skip_serializing_if = "Option::is_none")]
+    pub server_ca: Option<CredentialSource>,
     /// Signs clients' certificates.
-    #[serde(rename = "clientCA")]
-    pub client_ca: CredentialSource,
+    #[serde(rename = "clientCA", skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<CredentialSource>,
     /// Signs the certificate by which the API server calls aggregated API servers.
-    #[serde(rename = "requestHeaderCA")]
-    pub request_header_ca: CredentialSource,
+    #[serde(rename = "requestHeaderCA", skip_serializing_if = "Option::is_none")]
+    pub request_header_ca: Option<CredentialSource>,
     /// Signs etcd's serving certificates.
-    #[serde(rename = "etcdServerCA")]
-    pub etcd_server_ca: CredentialSource,
+    #[serde(rename = "etcdServerCA", skip_serializing_if = "Option::is_none")]
+    pub etcd_server_ca: Option<CredentialSource>,
     /// Signs the certificates by which etcd members know each other.
-    #[serde(rename = "etcdPeerCA")]
-    pub etcd_peer_ca: CredentialSource,
+    #[serde(rename = "etcdPeerCA", skip_serializing_if = "Option::is_none")]
+    pub etcd_peer_ca: Option<CredentialSource>,
     /// The key that signs service account tokens.
-    pub service_account_token: CredentialSource,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account_token: Option<CredentialSource>,
 }
 
 /// A Secret in the cluster's namespace.

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// How a nested cluster runs its tenants' pods.
+/// How tenants' pods run: shared (as pods of the host), virtual (inside agent pods) or hcp (on nodes that join
+/// from outside).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -56,6 +57,11 @@ impl fmt::Display for Mode {
     derive = "Default",
     doc = "A K3s cluster that runs inside this one.",
     annotation("helm.sh/resource-policy", "keep"),
+    validation = Rule::new(
+        "oldSelf.hasValue() || (size(self.metadata.name) <= 41 && !self.metadata.name.contains('.'))"
+    )
+    .message("metadata.name: must be at most 41 characters without a dot; names of objects in the host are made of it")
+    .optional_old_self(true),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Policy", type_ = "string", json_path = ".status.policyName"),
@@ -63,35 +69,44 @@ impl fmt::Display for Mode {
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+#[allow(clippy::duplicated_attributes)] // the columns' priorities
 #[serde(rename_all = "camelCase")]
 pub struct ClusterSpec {
     /// Image tag of K3s, for example v1.33.1-k3s1. The default follows the version of the host cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 
-    /// How tenants' pods run: shared (as pods of the host), virtual (inside agent pods) or hcp (on nodes that
-    /// join from outside).
+    /// How tenants' pods run.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "shared"))]
+    #[x_kube(validation = ("self == oldSelf", "mode is immutable"))]
     pub mode: Option<Mode>,
 
     /// Number of K3s servers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 1))]
+    #[x_kube(validation = ("self >= 1", "cluster must have at least one server"))]
     pub servers: Option<i32>,
 
     /// Number of K3s agents. Only in mode virtual.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 0))]
+    #[x_kube(validation = ("self >= 0", "invalid value for agents"))]
     pub agents: Option<i32>,
 
     /// Address range of pods. Default: 10.42.0.0/16 in mode shared, else 10.52.0.0/16.
     #[serde(rename = "clusterCIDR", skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "clusterCIDR is immutable"))]
     pub cluster_cidr: Option<String>,
 
     /// Address range of Services. Default: the range of the host in mode shared, else 10.53.0.0/16.
     #[serde(rename = "serviceCIDR", skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "serviceCIDR is immutable"))]
     pub service_cidr: Option<String>,
 
     /// Address of the DNS service inside the cluster.
     #[serde(rename = "clusterDNS", skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "clusterDNS is immutable"))]
     pub cluster_dns: Option<String>,
 
     /// Where the servers keep their data. Default: a volume of 2G from the default StorageClass.
@@ -164,6 +179,7 @@ pub struct ClusterSpec {
 
     /// Show one node per node of the host instead of a single one. Only in mode shared.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
     pub mirror_host_nodes: Option<bool>,
 
     /// Certificate authorities of your own.
@@ -176,6 +192,7 @@ pub struct ClusterSpec {
 
     /// Which kinds of objects are copied between the cluster and the host.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     pub sync: Option<SyncConfig>,
 
     /// Security context of the server and agent pods.

@@ -3,11 +3,13 @@
 //! Field names, defaults, enums and rules are upstream K3k's, so that its manifests apply unchanged. Fields that
 //! were not set are not serialised: whoever applies one of these objects owns only what it said.
 
-// KubeSchema repeats each struct, as it is, inside a function.
-#![expect(unreachable_pub)]
+// KubeSchema repeats each struct, as it is, inside a function; and these comments are what `kubectl explain`
+// shows, where backticks would be noise.
+#![expect(unreachable_pub, clippy::doc_markdown)]
 
 mod certificates;
 mod cluster;
+mod crd;
 mod expose;
 mod persistence;
 mod policy;
@@ -17,6 +19,7 @@ mod sync;
 
 pub use certificates::{CredentialSource, CredentialSources, CustomCas};
 pub use cluster::{Addon, Cluster, ClusterSpec, Mode};
+pub use crd::crds;
 pub use expose::{Expose, IngressExposure, LoadBalancerExposure, NodePortExposure};
 pub use persistence::{DEFAULT_STORAGE_SIZE, Persistence, Storage};
 pub use policy::{

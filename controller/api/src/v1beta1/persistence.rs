@@ -13,6 +13,7 @@ pub const DEFAULT_STORAGE_SIZE: &str = "2G";
 pub struct Persistence {
     /// dynamic: a volume per server. Anything else, usually ephemeral: the data is lost with the pod.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "dynamic"))]
     pub kind: Option<String>,
 
     /// StorageClass of the volumes. Default: the host's default class.
@@ -21,6 +22,8 @@ pub struct Persistence {
 
     /// Size of each volume.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = DEFAULT_STORAGE_SIZE))]
+    #[x_kube(validation = ("self == oldSelf", "storageRequestSize is immutable"))]
     pub storage_request_size: Option<Quantity>,
 }
 

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A level of the Pod Security Standards.
+/// A level of the Pod Security Standards: privileged, baseline or restricted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PodSecurityLevel {
@@ -44,6 +44,9 @@ impl PodSecurityLevel {
     derive = "Default",
     doc = "Rules for the clusters of the namespaces that carry the label policy.k3k.io/policy-name.",
     annotation("helm.sh/resource-policy", "keep"),
+    validation = Rule::new("oldSelf.hasValue() || size(self.metadata.name) <= 63")
+        .message("metadata.name: must be at most 63 characters; it is the value of a label on namespaces")
+        .optional_old_self(true),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.allowedMode"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -75,10 +78,13 @@ pub struct VirtualClusterPolicySpec {
 
     /// The one mode that clusters may have.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "shared"))]
+    #[x_kube(validation = ("self == oldSelf", "mode is immutable"))]
     pub allowed_mode: Option<Mode>,
 
     /// Do not isolate the bound namespaces by a NetworkPolicy.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
     pub disable_network_policy: Option<bool>,
 
     /// The Pod Security Standard that pods in the bound namespaces must meet.
@@ -87,6 +93,7 @@ pub struct VirtualClusterPolicySpec {
 
     /// Which kinds of objects are copied between clusters and the host. Overrides the clusters'.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     pub sync: Option<SyncConfig>,
 
     /// RuntimeClass of the server and agent pods. Overrides the clusters'.

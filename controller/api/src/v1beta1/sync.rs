@@ -72,6 +72,7 @@ pub struct IngressSync {
 
     /// Keep the names of TLS Secrets as they are, for Secrets that exist in the host.
     #[serde(rename = "disableTLSSecretTranslation", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
     pub disable_tls_secret_translation: Option<bool>,
 }
 
@@ -118,9 +119,20 @@ impl SyncConfig {
 }
 
 fn on_by_default(schema: &mut Schema) {
-    schema.insert("default".into(), json!({ "enabled": true }));
+    default_enabled(schema, true);
 }
 
 fn off_by_default(schema: &mut Schema) {
-    schema.insert("default".into(), json!({ "enabled": false }));
+    default_enabled(schema, false);
+}
+
+/// The default holds for an object that is absent, and for one that does not say `enabled`.
+fn default_enabled(schema: &mut Schema, enabled: bool) {
+    schema.insert("default".into(), json!({ "enabled": enabled }));
+    // Option<T> is `anyOf: [T, null]` until kube makes the schema structural.
+    let object =
+        if schema.get("anyOf").is_some() { schema.pointer_mut("/anyOf/0") } else { schema.pointer_mut("") };
+    if let Some(field) = object.and_then(|object| object.pointer_mut("/properties/enabled")) {
+        field["default"] = json!(enabled);
+    }
 }

@@ -1,0 +1,149 @@
+//! Conditions: their types, the reasons a person reads, and how new ones are merged into old ones.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// Type of the condition that sums up all others.
+pub const READY: &str = "Ready";
+
+/// Reasons of [`READY`], in the order a cluster usually passes through them.
+pub mod reason {
+    /// The controller has seen the cluster and is making its objects.
+    pub const PROVISIONING: &str = "Provisioning";
+    /// The cluster asks for something that cannot be done. It stays as it is until its spec or policy changes.
+    pub const VALIDATION_FAILED: &str = "ValidationFailed";
+    /// The namespace is bound to a VirtualClusterPolicy that does not exist.
+    pub const POLICY_MISSING: &str = "PolicyMissing";
+    /// A server's volume is not bound yet.
+    pub const VOLUME_PENDING: &str = "VolumePending";
+    /// No node of the host takes a server pod.
+    pub const SERVER_UNSCHEDULABLE: &str = "ServerUnschedulable";
+    /// The host may not create a server pod: a quota, an admission rule.
+    pub const SERVER_REFUSED: &str = "ServerRefused";
+    /// The image of the servers or of the virtual kubelet cannot be pulled.
+    pub const IMAGE_PULL_FAILED: &str = "ImagePullFailed";
+    /// The server pods are starting.
+    pub const SERVER_STARTING: &str = "ServerStarting";
+    /// A server starts, ends, and is started again.
+    pub const SERVER_CRASHING: &str = "ServerCrashing";
+    /// The servers run, and the nested API does not say yet that it is ready.
+    pub const API_NOT_READY: &str = "ApiNotReady";
+    /// The nested API is ready, the virtual kubelet is not.
+    pub const KUBELET_NOT_READY: &str = "KubeletNotReady";
+    /// The virtual kubelet runs, and no node of the cluster is ready yet.
+    pub const NODE_NOT_READY: &str = "NodeNotReady";
+    /// The API answers, the nodes are ready, the kubeconfig works.
+    pub const PROVISIONED: &str = "Provisioned";
+    /// A step failed; the message says which. It is tried again.
+    pub const PROVISIONING_FAILED: &str = "ProvisioningFailed";
+    /// The cluster is being deleted.
+    pub const TERMINATING: &str = "Terminating";
+}
+
+/// What a condition says about its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is so.
+    True,
+    /// It is not so.
+    False,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Status {
+    /// The value as it is written in an object.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// A condition of type `kind` that holds since `now`; [`merge`] puts the older time in if nothing changed.
+/// `generation` is that of the object it was derived from.
+pub fn condition(
+    kind: &str,
+    status: Status,
+    reason: &str,
+    message: impl Into<String>,
+    generation: Option<i64>,
+    now: Time,
+) -> Condition {
+    Condition {
+        type_: kind.into(),
+        status: status.as_str().into(),
+        reason: reason.into(),
+        message: message.into(),
+        observed_generation: generation,
+        last_transition_time: now,
+    }
+}
+
+/// `existing` with the conditions of `new` in place of those of the same type. A condition whose status stays the
+/// same keeps its time of transition; those that `new` does not speak of stay as they are.
+pub fn merge(existing: &[Condition], new: impl IntoIterator<Item = Condition>) -> Vec<Condition> {
+    let mut merged = existing.to_vec();
+    for mut condition in new {
+        match merged.iter_mut().find(|old| old.type_ == condition.type_) {
+            Some(old) => {
+                if old.status == condition.status {
+                    condition.last_transition_time = old.last_transition_time.clone();
+                }
+                *old = condition;
+            }
+            None => merged.push(condition),
+        }
+    }
+    merged
+}
+
+/// The condition of type `kind`.
+pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: &str) -> Time {
+        serde_json::from_value(format!("2026-01-01T00:00:{second}Z").into()).unwrap()
+    }
+
+    fn ready(status: Status, reason: &str, second: &str) -> Condition {
+        condition(READY, status, reason, "", Some(1), at(second))
+    }
+
+    #[test]
+    fn the_time_of_transition_stays_while_the_status_stays() {
+        let old = vec![ready(Status::False, reason::PROVISIONING, "01")];
+        let merged = merge(&old, [ready(Status::False, reason::API_NOT_READY, "02")]);
+        assert_eq!(merged.len(), 1);
+        assert_eq!(merged[0].reason, reason::API_NOT_READY);
+        assert_eq!(merged[0].last_transition_time, at("01"));
+    }
+
+    #[test]
+    fn the_time_of_transition_moves_with_the_status() {
+        let old = vec![ready(Status::False, reason::PROVISIONING, "01")];
+        let merged = merge(&old, [ready(Status::True, reason::PROVISIONED, "02")]);
+        assert_eq!(find(&merged, READY).unwrap().last_transition_time, at("02"));
+    }
+
+    #[test]
+    fn conditions_of_others_stay() {
+        let other = condition("Other", Status::Unknown, "Because", "", None, at("00"));
+        let merged = merge(std::slice::from_ref(&other), [ready(Status::True, reason::PROVISIONED, "02")]);
+        assert_eq!(merged[0], other);
+        assert_eq!(merged[1].type_, READY);
+        assert_eq!(find(&merged, "Missing"), None);
+    }
+
+    #[test]
+    fn merging_the_same_again_changes_nothing() {
+        let once = merge(&[], [ready(Status::True, reason::PROVISIONED, "01")]);
+        assert_eq!(merge(&once, [ready(Status::True, reason::PROVISIONED, "09")]), once);
+    }
+}

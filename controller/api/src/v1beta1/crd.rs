@@ -1,0 +1,77 @@
+//! The CustomResourceDefinitions: what the derive makes of the types, brought to what the API server and people
+//! expect of them.
+
+use super::{Cluster, VirtualClusterPolicy};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt;
+use serde_json::json;
+
+/// A quantity as the API server's own types accept it; an object with another text in such a field is refused.
+const QUANTITY_PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+
+/// Descriptions of Kubernetes' own types are cut behind the sentence that crosses this length: the whole text
+/// would not fit into the annotation that `kubectl apply` keeps.
+const DESCRIPTION_LENGTH: usize = 200;
+
+/// The CustomResourceDefinitions of this version, Clusters first.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![refined(Cluster::crd()), refined(VirtualClusterPolicy::crd())]
+}
+
+fn refined(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut())
+        else {
+            continue;
+        };
+        refine(schema);
+        for part in ["spec", "status"] {
+            // Without an object there is nothing for the defaults inside it to apply to.
+            if let Some(part) = schema.properties.as_mut().and_then(|properties| properties.get_mut(part)) {
+                part.default = Some(JSON(json!({})));
+            }
+        }
+    }
+    crd
+}
+
+fn refine(schema: &mut JSONSchemaProps) {
+    // What is not nullable is pruned when it is null, and then defaulted: as in the API server's own types.
+    schema.nullable = None;
+    if schema.x_kubernetes_int_or_string == Some(true) {
+        schema.pattern = Some(QUANTITY_PATTERN.into()); // all fields of this kind are quantities
+    }
+    if let Some(description) = &mut schema.description {
+        shorten(description);
+    }
+    for child in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
+        refine(child);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(child)) = &mut schema.additional_properties {
+        refine(child);
+    }
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(child)) => refine(child),
+        Some(JSONSchemaPropsOrArray::Schemas(children)) => children.iter_mut().for_each(refine),
+        None => {}
+    }
+}
+
+/// Keeps whole sentences, up to about [`DESCRIPTION_LENGTH`].
+fn shorten(description: &mut String) {
+    if description.len() <= DESCRIPTION_LENGTH {
+        return;
+    }
+    let first_paragraph = description.split("\n\n").next().unwrap_or_default();
+    let mut end = 0;
+    for (position, _) in first_paragraph.match_indices(". ") {
+        if end > 0 && position > DESCRIPTION_LENGTH {
+            break;
+        }
+        end = position + 1;
+    }
+    let kept = if end == 0 { first_paragraph } else { &first_paragraph[..end] };
+    *description = kept.to_owned();
+}
