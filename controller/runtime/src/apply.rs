@@ -36,3 +36,56 @@ where
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
+    const URI: &str = "/api/v1/namespaces/default/configmaps";
+
+    fn object() -> ConfigMap {
+        serde_json::from_value(json!({"metadata": {"name": "x"}, "data": {"a": "b"}})).unwrap()
+    }
+
+    #[tokio::test]
+    async fn applies_as_the_manager_and_by_force() {
+        let (client, mut server) = scenario::client();
+        let api = Api::<ConfigMap>::default_namespaced(client);
+        let applied = tokio::spawn(async move {
+            apply(&api, "k3k-controller", &object()).await?;
+            apply_status(&api, "k3k-kubelet", "x", json!({"status": {}})).await
+        });
+        let call = server.expect("PATCH", &format!("{URI}/x?")).await;
+        assert_eq!(call.headers["content-type"], "application/apply-patch+yaml");
+        assert!(call.uri.contains("fieldManager=k3k-controller") && call.uri.contains("force=true"));
+        assert_eq!((&call.body["kind"], &call.body["data"]["a"]), (&json!("ConfigMap"), &json!("b")));
+        call.accept();
+        let call = server.expect("PATCH", &format!("{URI}/x/status?")).await;
+        assert!(call.uri.contains("fieldManager=k3k-kubelet") && call.uri.contains("force=true"));
+        call.answer(200, &json!({"metadata": {"name": "x"}}));
+        applied.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_exists_is_given_and_left_alone() {
+        let (client, mut server) = scenario::client();
+        let api = Api::<ConfigMap>::default_namespaced(client);
+        let made = tokio::spawn(async move { create_if_missing(&api, &object()).await });
+        server.expect("POST", URI).await.refuse(409, "AlreadyExists", "there");
+        server.expect("GET", &format!("{URI}/x")).await.answer(200, &json!({"data": {"a": "old"}}));
+        assert_eq!(made.await.unwrap().unwrap().data.unwrap()["a"], "old");
+        assert!(server.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn other_refusals_are_errors() {
+        let (client, mut server) = scenario::client();
+        let api = Api::<ConfigMap>::default_namespaced(client);
+        let made = tokio::spawn(async move { create_if_missing(&api, &object()).await });
+        server.expect("POST", URI).await.refuse(409, "Conflict", "namespace is being deleted");
+        assert!(matches!(made.await.unwrap(), Err(Error::Api(_))));
+    }
+}

@@ -142,12 +142,10 @@ impl Candidate {
         stop: CancellationToken,
     ) {
         let lease = format!("{}/{}", self.params.namespace, self.params.name);
-        if !self.acquire(&lease, &shutdown, &stop).await {
-            return;
-        }
+        let Some(begun) = self.acquire(&lease, &shutdown, &stop).await else { return };
         tracing::info!(lease, identity = self.params.identity, "acquired the lease");
         state.send_replace(State::Held);
-        if self.renew_until_lost(&lease, &stop).await {
+        if self.renew_until_lost(&lease, begun, &stop).await {
             tracing::error!(lease, identity = self.params.identity, "lost the lease");
             state.send_replace(State::Lost);
         } else {
@@ -155,13 +153,19 @@ impl Candidate {
         }
     }
 
-    /// Attempts until the Lease is ours. False when stopped first.
-    async fn acquire(&mut self, lease: &str, shutdown: &CancellationToken, stop: &CancellationToken) -> bool {
+    /// Attempts until the Lease is ours, and says when the successful one began. None when stopped first.
+    async fn acquire(
+        &mut self,
+        lease: &str,
+        shutdown: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Option<Instant> {
         let mut waiting_for = None;
         loop {
+            let begun = Instant::now();
             // An attempt is never cut short: its write may have arrived.
             match self.attempt().await {
-                Ok(Standing::Ours) => return true,
+                Ok(Standing::Ours) => return Some(begun),
                 Ok(Standing::Other(holder)) => {
                     if waiting_for.as_ref() != Some(&holder) {
                         tracing::info!(lease, holder, "waiting for the lease");
@@ -171,23 +175,31 @@ impl Candidate {
                 Err(error) => tracing::warn!(lease, %error, "acquiring the lease"),
             }
             tokio::select! {
-                () = shutdown.cancelled() => return false,
-                () = stop.cancelled() => return false,
+                () = shutdown.cancelled() => return None,
+                () = stop.cancelled() => return None,
                 () = tokio::time::sleep(self.params.retry_period()) => {}
             }
         }
     }
 
     /// Renews until someone else holds the Lease or the deadline has passed (true), or until stopped (false).
-    async fn renew_until_lost(&mut self, lease: &str, stop: &CancellationToken) -> bool {
-        let mut renewed = Instant::now();
+    async fn renew_until_lost(
+        &mut self,
+        lease: &str,
+        mut renewed: Instant,
+        stop: &CancellationToken,
+    ) -> bool {
         loop {
+            let deadline = renewed + self.params.renew_deadline();
+            let next = deadline.min(Instant::now() + self.params.retry_period());
             tokio::select! {
                 () = stop.cancelled() => return false,
-                () = tokio::time::sleep(self.params.retry_period()) => {}
+                () = tokio::time::sleep_until(next) => {}
             }
             let begun = Instant::now();
-            let deadline = renewed + self.params.renew_deadline();
+            if begun >= deadline {
+                return true;
+            }
             match tokio::time::timeout_at(deadline, self.attempt()).await {
                 Ok(Ok(Standing::Ours)) => renewed = begun,
                 Ok(Ok(Standing::Other(holder))) => {
@@ -196,9 +208,6 @@ impl Candidate {
                 }
                 Ok(Err(error)) => tracing::warn!(lease, %error, "renewing the lease"),
                 Err(_) => return true,
-            }
-            if Instant::now() >= deadline.max(renewed + self.params.renew_deadline()) {
-                return true;
             }
         }
     }

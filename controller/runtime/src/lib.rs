@@ -7,7 +7,7 @@ pub mod certificates;
 pub mod lease;
 pub mod log;
 pub mod ready;
-#[cfg(feature = "scenario")]
+#[cfg(any(test, feature = "scenario"))]
 pub mod scenario;
 pub mod shutdown;
 pub mod tls;

@@ -7,8 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The conjunction of named latches. Clones share them. Without a latch it is ready.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    latches: Arc<Mutex<Vec<(&'static str, Arc<AtomicBool>)>>>,
+    latches: Arc<Mutex<Vec<Named>>>,
 }
+
+type Named = (&'static str, Arc<AtomicBool>);
 
 /// One part's say in readiness; unset at first. Clones share it.
 #[derive(Clone, Debug)]
@@ -34,7 +36,7 @@ impl Readiness {
         self.lock().iter().filter(|(_, set)| !set.load(Ordering::Acquire)).map(|(name, _)| *name).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(&'static str, Arc<AtomicBool>)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Named>> {
         // A poisoned list is still a list: pushing is the only change ever made.
         self.latches.lock().unwrap_or_else(PoisonError::into_inner)
     }

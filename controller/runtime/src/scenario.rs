@@ -35,6 +35,9 @@ pub fn client() -> (kube::Client, Scenario) {
 
 impl Scenario {
     /// Waits for the next request, whatever it is. None when every client is gone.
+    ///
+    /// # Panics
+    /// When none comes for two minutes.
     pub async fn next(&mut self) -> Option<Call> {
         let next = tokio::time::timeout(LIMIT, self.handle.next_request()).await;
         let (request, answer) = next.expect("a request within the limit")?;
