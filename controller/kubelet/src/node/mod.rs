@@ -1,0 +1,102 @@
+//! The virtual node: what it looks like, and its sign of life.
+
+mod heartbeat;
+
+pub use heartbeat::{Error, Heartbeat};
+
+use crate::config::Config;
+use serde_json::{Value, json};
+
+/// The Node as it is created: identity only. Its status is written separately.
+pub fn node(config: &Config) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {
+            "name": config.node_name,
+            "labels": {
+                "kubernetes.io/arch": architecture(),
+                "kubernetes.io/hostname": config.node_name,
+                "kubernetes.io/os": "linux",
+                "node-role.kubernetes.io/worker": "true",
+                // No load balancer can send traffic to it: it is not a machine.
+                "node.kubernetes.io/exclude-from-external-load-balancers": "true",
+                "type": "virtual-kubelet",
+            },
+        },
+    })
+}
+
+/// The status of the Node. `since` is when we started, `now` when this is said; both RFC 3339.
+pub fn status(config: &Config, since: &str, now: &str) -> Value {
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastTransitionTime": since, "lastHeartbeatTime": now,
+        })
+    };
+    let resources: serde_json::Map<String, Value> =
+        config.capacity.iter().map(|(name, quantity)| (name.clone(), quantity.clone().into())).collect();
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": config.node_name}, "status": {
+        "addresses": [
+            {"type": "InternalIP", "address": config.node_ip.to_string()},
+            {"type": "Hostname", "address": config.node_name},
+        ],
+        "capacity": resources,
+        "allocatable": resources,
+        "conditions": [
+            condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "the host's nodes are watched by their own kubelets"),
+            condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "the host's nodes are watched by their own kubelets"),
+            condition("PIDPressure", "False", "KubeletHasSufficientPID", "the host's nodes are watched by their own kubelets"),
+            condition("NetworkUnavailable", "False", "HostNetwork", "pods use the network of the host cluster"),
+            condition("Ready", "True", "KubeletReady", "the virtual kubelet runs pods in the host cluster"),
+        ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": config.kubelet_port}},
+        "nodeInfo": {
+            "architecture": architecture(), "operatingSystem": "linux", "osImage": "k3k virtual node",
+            "kernelVersion": "", "bootID": "", "machineID": "", "systemUUID": "", "kubeProxyVersion": "",
+            "containerRuntimeVersion": format!("k3k://{}", env!("CARGO_PKG_VERSION")),
+            "kubeletVersion": config.version,
+        },
+    }})
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Node;
+
+    #[test]
+    fn the_node_is_one_that_kubernetes_accepts() {
+        let config = Config {
+            cluster_name: "dev".into(),
+            cluster_namespace: "k3k-dev".into(),
+            cluster_uid: "u".into(),
+            node_name: "k3k-dev".into(),
+            node_ip: "10.96.3.3".parse().unwrap(),
+            kubelet_port: 10250,
+            server_ip: "10.96.1.1".parse().unwrap(),
+            dns_ip: "10.96.2.2".parse().unwrap(),
+            cluster_domain: "cluster.local".into(),
+            version: "v1.36.3+k3s1".into(),
+            capacity: [("cpu".to_owned(), "2".to_owned())].into(),
+        };
+        let whole: Node =
+            serde_json::from_value(status(&config, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")).unwrap();
+        let status = whole.status.unwrap();
+        assert_eq!(status.daemon_endpoints.unwrap().kubelet_endpoint.unwrap().port, 10250);
+        assert_eq!(status.allocatable.unwrap()["cpu"].0, "2");
+        assert_eq!(
+            status.conditions.unwrap().iter().filter(|condition| condition.status == "True").count(),
+            1
+        );
+        serde_json::from_value::<Node>(node(&config)).unwrap();
+    }
+}

@@ -1,0 +1,152 @@
+//! What one nested pod and its host pod call for. Pure, so that every case is a line in a test.
+
+use serde_json::Value;
+
+/// The next act for a pair of pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Nothing to do, here or until something changes.
+    Nothing,
+    /// Make the host pod.
+    Create,
+    /// Both are there and live: carry changes over and the status back.
+    Mirror,
+    /// Ask the host to end the host pod `uid`, within `grace` seconds.
+    EndHost {
+        /// UID of the host pod.
+        uid: String,
+        /// Grace period in seconds; the host's own when absent.
+        grace: Option<u32>,
+    },
+    /// Ask the nested cluster to end the nested pod `uid`: its host pod is being ended from outside.
+    EndNested {
+        /// UID of the nested pod.
+        uid: String,
+        /// Grace period in seconds.
+        grace: Option<u32>,
+    },
+    /// Nothing runs any more: remove the nested pod `uid` for good, as a kubelet does.
+    Finalize {
+        /// UID of the nested pod.
+        uid: String,
+    },
+}
+
+/// Decides. `host_origin` is the UID of the nested pod that the host pod was made for.
+pub fn decide(nested: Option<&Value>, host: Option<&Value>, host_origin: Option<&str>) -> Act {
+    match (nested, host) {
+        (None, None) => Act::Nothing,
+        // Removed by force, or while we were away.
+        (None, Some(host)) => end_host(host, None),
+        (Some(nested), None) => without_host(nested),
+        (Some(nested), Some(host)) if host_origin != uid(nested).as_deref() => {
+            // Of an earlier pod of the same name; ours can only start when it has gone.
+            end_host(host, grace(nested))
+        }
+        (Some(nested), Some(host)) if is_ending(nested) => {
+            if is_ending(host) {
+                Act::Mirror
+            } else {
+                end_host(host, grace(nested))
+            }
+        }
+        (Some(nested), Some(host)) if is_ending(host) => match uid(nested) {
+            Some(uid) if !is_finished(nested) => Act::EndNested { uid, grace: grace(host) },
+            _ => Act::Mirror,
+        },
+        (Some(_), Some(_)) => Act::Mirror,
+    }
+}
+
+fn without_host(nested: &Value) -> Act {
+    let Some(uid) = uid(nested) else { return Act::Nothing };
+    if is_ending(nested) {
+        return Act::Finalize { uid };
+    }
+    if is_finished(nested) {
+        return Act::Nothing;
+    }
+    // It ran, and its host pod has gone without a word from the nested side: drained, evicted or deleted in the host. A pod
+    // does not come back to life; its controller makes another.
+    if nested.pointer("/status/startTime").is_some_and(|time| !time.is_null()) {
+        return Act::Finalize { uid };
+    }
+    Act::Create
+}
+
+fn end_host(host: &Value, grace: Option<u32>) -> Act {
+    match uid(host) {
+        Some(uid) if !is_ending(host) => Act::EndHost { uid, grace },
+        _ => Act::Nothing,
+    }
+}
+
+fn uid(object: &Value) -> Option<String> {
+    object.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned)
+}
+
+fn is_ending(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
+}
+
+fn is_finished(pod: &Value) -> bool {
+    matches!(pod.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed"))
+}
+
+fn grace(object: &Value) -> Option<u32> {
+    object
+        .pointer("/metadata/deletionGracePeriodSeconds")
+        .and_then(Value::as_u64)
+        .and_then(|s| u32::try_from(s).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    fn pod(uid: &str, ending: Option<u32>, status: &Value) -> Value {
+        let mut metadata = json!({"uid": uid});
+        if let Some(grace) = ending {
+            metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+            metadata["deletionGracePeriodSeconds"] = grace.into();
+        }
+        json!({"metadata": metadata, "status": status})
+    }
+
+    fn nested(ending: Option<u32>, status: &Value) -> Option<Value> {
+        Some(pod("n", ending, status))
+    }
+
+    fn host(ending: Option<u32>) -> Option<Value> {
+        Some(pod("h", ending, &Value::Null))
+    }
+
+    #[rstest]
+    #[case::fresh(nested(None, &json!({"phase": "Pending"})), None, Act::Create)]
+    #[case::running(nested(None, &json!({"phase": "Running", "startTime": "t"})), host(None), Act::Mirror)]
+    #[case::deleted_inside(nested(Some(7), &Value::Null), host(None), Act::EndHost { uid: "h".into(), grace: Some(7) })]
+    #[case::stopping(nested(Some(7), &Value::Null), host(Some(7)), Act::Mirror)]
+    #[case::stopped(nested(Some(7), &Value::Null), None, Act::Finalize { uid: "n".into() })]
+    #[case::never_started_and_deleted(nested(Some(30), &json!({"phase": "Pending"})), None, Act::Finalize { uid: "n".into() })]
+    #[case::drained(nested(None, &json!({"phase": "Running", "startTime": "t"})), host(Some(30)), Act::EndNested { uid: "n".into(), grace: Some(30) })]
+    #[case::vanished(nested(None, &json!({"phase": "Running", "startTime": "t"})), None, Act::Finalize { uid: "n".into() })]
+    #[case::finished_and_collected(nested(None, &json!({"phase": "Succeeded", "startTime": "t"})), None, Act::Nothing)]
+    #[case::forced(None, host(None), Act::EndHost { uid: "h".into(), grace: None })]
+    #[case::forced_and_stopping(None, host(Some(1)), Act::Nothing)]
+    #[case::none(None, None, Act::Nothing)]
+    fn each_pair_has_one_act(#[case] nested: Option<Value>, #[case] host: Option<Value>, #[case] act: Act) {
+        assert_eq!(decide(nested.as_ref(), host.as_ref(), Some("n")), act);
+    }
+
+    #[test]
+    fn a_namesake_waits_for_its_forerunner_to_go() {
+        let nested = nested(None, &json!({"phase": "Pending"}));
+        assert_eq!(
+            decide(nested.as_ref(), host(None).as_ref(), Some("old")),
+            Act::EndHost { uid: "h".into(), grace: None }
+        );
+        assert_eq!(decide(nested.as_ref(), host(Some(3)).as_ref(), Some("old")), Act::Nothing);
+    }
+}

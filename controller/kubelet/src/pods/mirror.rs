@@ -1,0 +1,123 @@
+//! A pod that runs: changes go to the host, the status comes back.
+
+use super::create::APPLIED;
+use super::{Error, Pods, gone_is_fine};
+use crate::converge::Next;
+use crate::watch::Name;
+use crate::world::lock;
+use k3k_translate::Origin;
+use k3k_translate::pod::{Translated, ephemeral_containers, mutable, translate};
+use k3k_translate::status::of_pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+impl Pods {
+    pub(super) async fn mirror(&self, name: &Name, nested: &Value, host: &Value) -> Result<Next, Error> {
+        let status = of_pod(nested, host, &self.world.context.node_ip);
+        if nested["status"] != status {
+            self.write_status(name, nested, &status).await?;
+        }
+        let ending = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_string();
+        if ending(nested) || ending(host) {
+            return Ok(Next::Done);
+        }
+        // It ran before, so it was translated before; only a newer version of ourselves could refuse it now.
+        let Ok(translated) = translate(&self.world.context, nested) else { return Ok(Next::Done) };
+        self.carry_over(nested, host, &translated).await?;
+        self.keep_tokens(name, nested, host, &translated).await
+    }
+
+    /// Replaces the status of the nested pod, if it is still the same pod.
+    pub(super) async fn write_status(
+        &self,
+        name: &Name,
+        nested: &Value,
+        status: &Value,
+    ) -> Result<(), Error> {
+        if nested["status"] == *status {
+            return Ok(());
+        }
+        let patch = json!([
+            {"op": "test", "path": "/metadata/uid", "value": nested["metadata"]["uid"]},
+            {"op": "replace", "path": "/status", "value": status},
+        ]);
+        let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).map_err(|error| Error::Api {
+            action: "shape the status",
+            source: kube::Error::SerdeError(error),
+        })?);
+        let api = self.world.nested_api("Pod", &name.namespace);
+        let result = api.patch_status(&name.name, &PatchParams::default(), &patch).await;
+        match result {
+            // The test failed: another pod of that name by now, whose own events bring us back.
+            Err(kube::Error::Api(status)) if status.code == 422 && status.message.contains("test") => Ok(()),
+            result => gone_is_fine(result.map(drop)).map_err(Error::api("write the pod's status")),
+        }
+    }
+
+    /// What may change in a running pod: labels, images, `activeDeadlineSeconds`, and ephemeral containers, which are added.
+    async fn carry_over(&self, nested: &Value, host: &Value, translated: &Translated) -> Result<(), Error> {
+        let mut wanted = mutable(&translated.object);
+        let applied = wanted["spec"].to_string();
+        let spec_is_new = host["metadata"]["annotations"][APPLIED].as_str().is_some_and(|old| old != applied);
+        let host_name = host["metadata"]["name"].as_str().unwrap_or_default();
+        if spec_is_new || host["metadata"]["labels"] != wanted["metadata"]["labels"] {
+            if spec_is_new {
+                wanted["metadata"]["annotations"] = json!({APPLIED: applied});
+            } else {
+                // The host's admission may have pinned images; they are not touched for the sake of a label.
+                wanted["spec"] = json!({});
+            }
+            let gone = host["metadata"]["labels"].as_object().into_iter().flatten().map(|(key, _)| key);
+            let gone: Vec<&String> =
+                gone.filter(|key| wanted["metadata"]["labels"].get(key).is_none()).collect();
+            for key in gone {
+                wanted["metadata"]["labels"][key] = Value::Null;
+            }
+            self.world
+                .host_api("Pod")
+                .patch(host_name, &PatchParams::default(), &Patch::Strategic(&wanted))
+                .await
+                .map_err(Error::api("carry a change over to the host pod"))?;
+        }
+        let count = |pod: &Value| pod["spec"]["ephemeralContainers"].as_array().map_or(0, Vec::len);
+        if count(nested) > count(host) {
+            let containers = ephemeral_containers(&self.world.context, nested)?;
+            let patch = json!({"spec": {"ephemeralContainers": containers}});
+            self.world
+                .host_api("Pod")
+                .patch_subresource(
+                    "ephemeralcontainers",
+                    host_name,
+                    &PatchParams::default(),
+                    &Patch::Strategic(&patch),
+                )
+                .await
+                .map_err(Error::api("add an ephemeral container to the host pod"))?;
+        }
+        Ok(())
+    }
+
+    async fn keep_tokens(
+        &self,
+        name: &Name,
+        nested: &Value,
+        host: &Value,
+        translated: &Translated,
+    ) -> Result<Next, Error> {
+        let Some(origin) = Origin::of_nested(nested) else { return Ok(Next::Done) };
+        let text = |key: &str| host["metadata"][key].as_str().unwrap_or_default();
+        lock(&self.world.origins).insert(text("name").to_owned(), origin.clone());
+        // News only when we were restarted: what the pod uses is on record again.
+        self.own_data(name, translated, text("name"), text("uid")).await?;
+        if translated.tokens.is_empty() {
+            return Ok(Next::Done);
+        }
+        if self.refreshes.remaining(&origin.uid, Timestamp::now()).is_zero() {
+            let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": text("name"), "uid": text("uid")});
+            self.write_tokens(name, &origin, translated, Some(&owner)).await?;
+        }
+        Ok(Next::After(self.refreshes.remaining(&origin.uid, Timestamp::now()).max(Duration::from_secs(1))))
+    }
+}

@@ -1,0 +1,174 @@
+//! Tenants' pods: run as host pods, and told about.
+
+mod create;
+pub mod decide;
+mod mirror;
+mod tokens;
+
+use crate::converge::{Next, Requests};
+use crate::watch::{Change, Name, nested_name, origin};
+use crate::world::{World, lock};
+use decide::{Act, decide};
+use k3k_translate::Refusal;
+use kube::api::{DeleteParams, Preconditions};
+use std::sync::Arc;
+use tokens::Refreshes;
+
+/// Why a pod's two sides differ.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This version cannot run the pod.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The host's admission or validation refused the host pod.
+    #[error("{message}")]
+    Denied {
+        /// The waiting reason that the tenant sees.
+        reason: &'static str,
+        /// In the host's words, with the tenant's names.
+        message: String,
+    },
+    /// The host name of the pod is taken by something that is not ours.
+    #[error("the host already has a pod {host_name} that was not made for this one; rename the pod")]
+    Taken {
+        /// The name.
+        host_name: String,
+    },
+    /// One of the two API servers did not do as asked.
+    #[error("cannot {action}: {source}")]
+    Api {
+        /// What was asked.
+        action: &'static str,
+        /// The cause.
+        source: kube::Error,
+    },
+    /// A ConfigMap or Secret could not be copied.
+    #[error(transparent)]
+    Data(#[from] crate::sync::data::Error),
+}
+
+impl Error {
+    fn api(action: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |source| Self::Api { action, source }
+    }
+}
+
+/// The converging of pods.
+pub struct Pods {
+    world: Arc<World>,
+    refreshes: Refreshes,
+}
+
+impl Pods {
+    /// For the pods of `world`.
+    pub fn new(world: Arc<World>) -> Self {
+        Self { world, refreshes: Refreshes::default() }
+    }
+
+    /// Asks for what a change on either side concerns.
+    pub fn ask(&self, requests: &Requests<Name>, is_nested: bool, change: &Change) {
+        let owner = &self.world.context.owner;
+        match change {
+            Change::Object(pod) if is_nested => {
+                nested_name(pod).into_iter().for_each(|name| requests.send(name))
+            }
+            Change::Object(pod) => {
+                origin(owner, pod).into_iter().for_each(|origin| requests.send(origin.into()))
+            }
+            Change::Relisted => {
+                let nested = self.world.nested_pods.state();
+                nested.iter().filter_map(|pod| nested_name(pod)).for_each(|name| requests.send(name));
+                let host = self.world.host_pods.state();
+                host.iter()
+                    .filter_map(|pod| origin(owner, pod))
+                    .for_each(|origin| requests.send(origin.into()));
+            }
+        }
+    }
+
+    /// One step for the pod `name`.
+    pub async fn step(&self, name: &Name) -> Next {
+        // Before both lists are complete an absence means nothing.
+        let world = &self.world;
+        if world.nested_pods.wait_until_ready().await.is_err()
+            || world.host_pods.wait_until_ready().await.is_err()
+        {
+            return Next::Retry;
+        }
+        match self.converge(name).await {
+            Ok(next) => next,
+            Err(error @ (Error::Refused(_) | Error::Denied { .. } | Error::Taken { .. })) => {
+                self.tell_refusal(name, &error).await;
+                Next::Refused
+            }
+            Err(error) => {
+                tracing::warn!(pod = %name, %error, "a pod is out of date");
+                Next::Retry
+            }
+        }
+    }
+
+    async fn converge(&self, name: &Name) -> Result<Next, Error> {
+        let world = &self.world;
+        let nested = world.nested_pod(name);
+        let (host, made_for) = world.host_pod(name).unzip();
+        let made_for = made_for.flatten();
+        if let (Some(host), None) = (&host, &made_for) {
+            let host_name = host["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            return Err(Error::Taken { host_name });
+        }
+        let origin = made_for.as_ref().map(|origin| origin.uid.as_str());
+        match (decide(nested.as_ref(), host.as_ref(), origin), nested, host) {
+            (Act::Create, Some(nested), _) => self.create(name, &nested).await,
+            (Act::Mirror, Some(nested), Some(host)) => self.mirror(name, &nested, &host).await,
+            (Act::EndHost { uid, grace }, ..) => self.end_host(name, uid, grace).await,
+            (Act::EndNested { uid, grace }, ..) => self.end_nested(name, uid, grace).await,
+            (Act::Finalize { uid }, ..) => {
+                self.forget(name, &uid);
+                self.end_nested(name, uid, Some(0)).await
+            }
+            (_, nested, host) => {
+                if nested.is_none() && host.is_none() {
+                    lock(&world.origins).remove(&world.context.owner.host_name(&name.namespace, &name.name));
+                }
+                Ok(Next::Done)
+            }
+        }
+    }
+
+    async fn end_host(&self, name: &Name, uid: String, grace: Option<u32>) -> Result<Next, Error> {
+        lock(&self.world.uses).remove_pod(&uid);
+        let host_name = self.world.context.owner.host_name(&name.namespace, &name.name);
+        let result = self.world.host_api("Pod").delete(&host_name, &ending(uid, grace)).await;
+        gone_is_fine(result.map(drop)).map_err(Error::api("end the host pod"))?;
+        Ok(Next::Done)
+    }
+
+    async fn end_nested(&self, name: &Name, uid: String, grace: Option<u32>) -> Result<Next, Error> {
+        let result =
+            self.world.nested_api("Pod", &name.namespace).delete(&name.name, &ending(uid, grace)).await;
+        gone_is_fine(result.map(drop)).map_err(Error::api("end the nested pod"))?;
+        Ok(Next::Done)
+    }
+
+    fn forget(&self, name: &Name, nested_uid: &str) {
+        self.refreshes.forget(nested_uid);
+        lock(&self.world.origins).remove(&self.world.context.owner.host_name(&name.namespace, &name.name));
+    }
+}
+
+fn ending(uid: String, grace: Option<u32>) -> DeleteParams {
+    DeleteParams {
+        grace_period_seconds: grace,
+        preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
+        ..DeleteParams::default()
+    }
+}
+
+/// Gone already, or another pod of that name by now: what was asked for has happened.
+fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        other => other,
+    }
+}

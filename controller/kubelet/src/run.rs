@@ -1,0 +1,160 @@
+//! From flags to a running kubelet.
+
+use crate::args::Args;
+use crate::clients;
+use crate::config::{Config, Files};
+use crate::converge;
+use crate::node::Heartbeat;
+use crate::pods::Pods;
+use crate::serving;
+use crate::sync::{data, events, services};
+use crate::watch::{Name, follow};
+use crate::world::{World, core};
+use anyhow::Context as _;
+use backon::{ExponentialBuilder, Retryable};
+use futures::{FutureExt, StreamExt};
+use k3k_api::labels;
+use k3k_runtime::ready::Readiness;
+use k3k_runtime::shutdown;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::watcher;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Pods that are worked on at once. Each waits for API servers most of the time.
+const PODS_AT_ONCE: usize = 32;
+const DATA_AT_ONCE: usize = 8;
+
+/// Runs until a signal asks to stop.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
+    let config = Config::load(&args.config)?;
+    let files = Files::beside(&args.config);
+    let readiness = Readiness::default();
+    let registered = readiness.latch("node");
+    let admin = tokio::spawn(args.admin.serve(
+        prometheus_client::registry::Registry::default(),
+        readiness,
+        shutdown.clone(),
+    ));
+
+    let nested = clients::nested(&config, &files).await?;
+    let (host, streaming) = clients::host()?;
+    tokio::select! {
+        () = until_admitted(&nested, &config.node_name) => {}
+        () = shutdown.cancelled() => return Ok(()),
+    }
+    tracing::info!(node = config.node_name, "the nested API answers");
+
+    let context = config.context();
+    let pod = core("Pod");
+    let on_our_node = watcher::Config::default().fields(&format!("spec.nodeName={}", config.node_name));
+    let (nested_pods, nested_changes) = follow(Api::all_with(nested.clone(), &pod), &pod, on_our_node);
+    let ours =
+        watcher::Config::default().labels(&format!("{}={}", labels::CLUSTER_NAME, config.cluster_name));
+    let in_our_namespace = Api::namespaced_with(host.clone(), &config.cluster_namespace, &pod);
+    let (host_pods, host_changes) = follow(in_our_namespace, &pod, ours);
+    let reporter = Reporter { controller: "k3k-kubelet".into(), instance: Some(config.node_name.clone()) };
+    let world = Arc::new(World {
+        context,
+        host,
+        recorder: Recorder::new(nested.clone(), reporter),
+        nested: nested.clone(),
+        nested_pods,
+        host_pods,
+        uses: Default::default(),
+        origins: Default::default(),
+    });
+
+    let pods = Arc::new(Pods::new(world.clone()));
+    let (requests, queue) = converge::queue::<Name>();
+    let work = converge::run(queue, PODS_AT_ONCE, shutdown.clone(), {
+        let pods = pods.clone();
+        move |name| {
+            let pods = pods.clone();
+            async move { pods.step(&name).await }.boxed()
+        }
+    });
+    let changes = futures::stream::select(
+        nested_changes.map(|change| (true, change)),
+        host_changes.map(|change| (false, change)),
+    );
+    let follow_pods = changes.for_each(|(is_nested, change)| {
+        pods.ask(&requests, is_nested, &change);
+        futures::future::ready(())
+    });
+    let (data_requests, data_queue) = converge::queue();
+    let copies = converge::run(data_queue, DATA_AT_ONCE, shutdown.clone(), {
+        let world = world.clone();
+        move |key| data::step(world.clone(), key).boxed()
+    });
+    let endpoints = serving::serve(world.clone(), streaming, &config, &files, shutdown.clone()).await?;
+    let node = {
+        let mut heartbeat = Heartbeat::new(nested, files.clone(), config);
+        let world = world.clone();
+        async move {
+            // A node that is Ready gets pods at once; first we must be able to see them.
+            let _ = futures::join!(world.nested_pods.wait_until_ready(), world.host_pods.wait_until_ready());
+            while let Err(error) = heartbeat.register().await {
+                tracing::warn!(%error, "the node is not registered yet; trying again");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            registered.set();
+            tracing::info!("the node is registered");
+            heartbeat.beat().await;
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = follow_pods => {}
+        () = copies => {}
+        () = data::watch_nested(world.clone(), data_requests) => {}
+        () = services::run(world.clone(), shutdown.clone()) => {}
+        () = events::retell_all(world) => {}
+        () = node => {}
+        () = identity_change(&files, shutdown.clone()) => tracing::info!("our certificate was renewed; starting anew with it"),
+        result = endpoints => result?,
+        result = admin => result??,
+        () = shutdown.cancelled() => {}
+    }
+    Ok(())
+}
+
+/// Waits until the nested API answers and lets us list pods. It starts beside us and grants us our rights once it is up, so
+/// the first seconds are for trying often.
+async fn until_admitted(nested: &kube::Client, node: &str) {
+    let pods: Api<Pod> = Api::all(nested.clone());
+    let params = ListParams::default().limit(1);
+    let often = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .with_factor(1.2)
+        .without_max_times();
+    let attempt = || async { pods.list_metadata(&params).await };
+    let result = attempt
+        .retry(often)
+        .notify(|error, delay| tracing::debug!(node, %error, ?delay, "the nested API does not answer yet"))
+        .await;
+    if let Err(error) = result {
+        tracing::warn!(%error, "the nested API does not answer; going on all the same");
+    }
+}
+
+/// Resolves when the certificate that we show the nested API has been replaced.
+async fn identity_change(files: &Files, shutdown: CancellationToken) {
+    let current = crate::config::read(&files.client_certificate).ok();
+    let mut ticks = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shutdown.cancelled() => return,
+        }
+        let now = crate::config::read(&files.client_certificate).ok();
+        if now.is_some() && now != current {
+            return;
+        }
+    }
+}

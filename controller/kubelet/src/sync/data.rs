@@ -1,0 +1,132 @@
+//! ConfigMaps and Secrets that pods use.
+
+use crate::converge::{Next, Requests};
+use crate::uses::Key;
+use crate::watch::Name;
+use crate::world::{World, lock};
+use futures::StreamExt;
+use k3k_api::managers;
+use k3k_translate::data::{DataKind, copy};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::serde::de::DeserializeOwned;
+use kube::Resource;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// Why a copy is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The nested object cannot be read.
+    #[error("cannot read the {kind} {name} of the nested cluster: {source}", kind = .key.0.kind(), name = .key.1)]
+    Read {
+        /// Which.
+        key: Key,
+        /// The cause.
+        source: kube::Error,
+    },
+    /// The host copy cannot be written.
+    #[error("cannot write the host copy of the {kind} {name}: {source}", kind = .key.0.kind(), name = .key.1)]
+    Write {
+        /// Which.
+        key: Key,
+        /// The cause.
+        source: kube::Error,
+    },
+    /// The nested object cannot be copied.
+    #[error("cannot copy the {kind} {name}: {refusal}", kind = .key.0.kind(), name = .key.1)]
+    Refused {
+        /// Which.
+        key: Key,
+        /// The reason.
+        refusal: k3k_translate::Refusal,
+    },
+}
+
+/// Writes the host copy of `key` with its present users as owners. A missing object is not an error: the host's kubelet
+/// makes the pod wait for it, and its appearance brings us back here.
+pub async fn write(world: &World, key: &Key) -> Result<(), Error> {
+    let (kind, name) = key;
+    let read = world.nested_api(kind.kind(), &name.namespace).get_opt(&name.name).await;
+    let nested = read.map_err(|source| Error::Read { key: key.clone(), source })?;
+    let host = world.host_api(kind.kind());
+    let host_name = world.context.owner.host_name(&name.namespace, &name.name);
+    let Some(nested) = nested else {
+        lock(&world.uses).lost(key);
+        return match host.delete(&host_name, &DeleteParams::default()).await {
+            Err(error) if !error_is_not_found(&error) => {
+                Err(Error::Write { key: key.clone(), source: error })
+            }
+            _ => Ok(()),
+        };
+    };
+    let version = nested.metadata.resource_version.clone().unwrap_or_default();
+    let owners = lock(&world.uses).owners(key);
+    if lock(&world.uses).is_current(key, &version) {
+        return Ok(());
+    }
+    let copy = copy(&world.context.owner, *kind, &crate::watch::json(&nested), &owners)
+        .map_err(|refusal| Error::Refused { key: key.clone(), refusal })?;
+    host.patch(&host_name, &PatchParams::apply(managers::KUBELET).force(), &Patch::Apply(&copy))
+        .await
+        .map_err(|source| Error::Write { key: key.clone(), source })?;
+    lock(&world.uses).written(key, &version, &owners);
+    Ok(())
+}
+
+fn error_is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_not_found())
+}
+
+/// One step for `key`: bring the copy up to date, if anyone uses it.
+pub async fn step(world: Arc<World>, key: Key) -> Next {
+    if !lock(&world.uses).contains(&key) {
+        return Next::Done;
+    }
+    match write(&world, &key).await {
+        Ok(()) => Next::Done,
+        Err(error) => {
+            tracing::warn!(%error, "a copy is out of date");
+            Next::Retry
+        }
+    }
+}
+
+/// Watches the metadata of all ConfigMaps and Secrets of the nested cluster – their contents are read only for those in use –
+/// and asks for those that changed.
+pub async fn watch_nested(world: Arc<World>, requests: Requests<Key>) {
+    futures::join!(
+        watch_kind::<ConfigMap>(&world, DataKind::ConfigMap, &requests),
+        watch_kind::<Secret>(&world, DataKind::Secret, &requests)
+    );
+}
+
+async fn watch_kind<K>(world: &World, kind: DataKind, requests: &Requests<Key>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let api: Api<PartialObjectMeta<K>> = Api::all(world.nested.clone());
+    let mut events = std::pin::pin!(watch(api, watcher::Config::default()).default_backoff());
+    while let Some(event) = events.next().await {
+        let object = match event {
+            Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) => object,
+            Ok(Event::Init | Event::InitDone) => continue,
+            Err(error) => {
+                tracing::warn!(kind = kind.kind(), %error, "a watch broke; it is taken up again");
+                continue;
+            }
+        };
+        let (Some(namespace), Some(name)) = (object.metadata.namespace, object.metadata.name) else {
+            continue;
+        };
+        let key = (kind, Name { namespace, name });
+        let uses = lock(&world.uses);
+        let version = object.metadata.resource_version.unwrap_or_default();
+        if uses.contains(&key) && !uses.is_current(&key, &version) {
+            requests.send(key);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What every part of the virtual kubelet shares: the two clients, the caches of pods, and who uses what.
+
+use crate::uses::Uses;
+use crate::watch::{Name, json, origin};
+use k3k_translate::{Origin, pod::Context};
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::core::GroupVersionKind;
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::{ObjectRef, Store};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The resource of a core/v1 kind.
+pub fn core(kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
+}
+
+/// See the module.
+pub struct World {
+    /// Facts about the cluster.
+    pub context: Context,
+    /// The host API.
+    pub host: Client,
+    /// The nested API.
+    pub nested: Client,
+    /// Nested pods bound to our node.
+    pub nested_pods: Store<DynamicObject>,
+    /// Host pods of this cluster.
+    pub host_pods: Store<DynamicObject>,
+    /// Which host pods use which copies.
+    pub uses: Mutex<Uses>,
+    /// Nested pods by the name of their host pod, known from before the host pod exists.
+    pub origins: Mutex<HashMap<String, Origin>>,
+    /// Tells tenants what happens to their objects.
+    pub recorder: Recorder,
+}
+
+/// Locks, whatever happened to an earlier holder: the data are caches that converge again.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    /// Objects of a core/v1 kind in our namespace of the host.
+    pub fn host_api(&self, kind: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.host.clone(), &self.context.owner.namespace, &core(kind))
+    }
+
+    /// Objects of a core/v1 kind in a namespace of the nested cluster.
+    pub fn nested_api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.nested.clone(), namespace, &core(kind))
+    }
+
+    /// The nested pod, if it is bound to our node.
+    pub fn nested_pod(&self, name: &Name) -> Option<Value> {
+        let key = ObjectRef::new_with(&name.name, core("Pod")).within(&name.namespace);
+        self.nested_pods.get(&key).map(|pod| json(&pod))
+    }
+
+    /// The host pod under the name that belongs to a nested pod, and whom it was made for, if by us.
+    pub fn host_pod(&self, name: &Name) -> Option<(Value, Option<Origin>)> {
+        let host_name = self.context.owner.host_name(&name.namespace, &name.name);
+        let key = ObjectRef::new_with(&host_name, core("Pod")).within(&self.context.owner.namespace);
+        let pod = self.host_pods.get(&key)?;
+        Some((json(&pod), origin(&self.context.owner, &pod)))
+    }
+}
