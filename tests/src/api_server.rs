@@ -3,16 +3,19 @@
 use crate::process::Process;
 use crate::{wait, workspace};
 use anyhow::{Context, Result, bail};
-use k3k_runtime::certificates::{Authority, Leaf, Usage, generate_key};
+use k3k_runtime::certificates::{Authority, Leaf, Usage};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use std::fs;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const ADMINISTRATORS: &str = "system:masters";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a start is tried: a port that was free may have been taken meanwhile.
 const ATTEMPTS: usize = 3;
@@ -20,8 +23,8 @@ const ATTEMPTS: usize = 3;
 /// A running API server. Dropping it ends both processes and removes their data.
 pub struct ApiServer {
     // Dropped in this order: the API server goes first, the directory with etcd.
-    _api_server: Process,
-    _etcd: Process,
+    frontend: Process,
+    etcd: Process,
     authority: Authority,
     directory: PathBuf,
     url: String,
@@ -36,7 +39,7 @@ impl ApiServer {
 
     /// Starts a server with data of its own and waits until it is ready.
     pub async fn start() -> Result<Self> {
-        let program = workspace::made_by("lab-build", "target/lab/bin/k3s")?;
+        let program = program()?;
         let mut failure = None;
         for _ in 0..ATTEMPTS {
             match Self::try_start(&program).await {
@@ -50,7 +53,7 @@ impl ApiServer {
 
     /// An administrator's client. Make one per test: a client does not survive the runtime it was made in.
     pub async fn client(&self) -> Result<Client> {
-        self.client_as("admin", Some("system:masters")).await
+        self.client_as("admin", Some(ADMINISTRATORS)).await
     }
 
     /// A client with another identity, which has the rights that RBAC gives to it.
@@ -62,9 +65,20 @@ impl ApiServer {
 
     /// A kubeconfig file for commands, for `user` in `group`.
     pub fn kubeconfig(&self, user: &str, group: Option<&str>) -> Result<PathBuf> {
-        let path = self.directory.join(format!("{}.kubeconfig", user.replace([':', '/'], "-")));
-        fs::write(&path, self.kubeconfig_text(user, group)?)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(&user.replace([':', '/'], "-"))
+            .suffix(".kubeconfig")
+            .tempfile_in(&self.directory)?;
+        file.write_all(self.kubeconfig_text(user, group)?.as_bytes())?;
+        let (_, path) = file.keep()?; // removed with the directory
         Ok(path)
+    }
+
+    /// `kubectl` as the administrator of this server.
+    pub fn kubectl(&self) -> Result<Command> {
+        let mut command = Command::new(program()?);
+        command.arg("kubectl").env("KUBECONFIG", self.kubeconfig("admin", Some(ADMINISTRATORS))?);
+        Ok(command)
     }
 
     /// The address of the API.
@@ -107,20 +121,14 @@ impl ApiServer {
             ("ca.crt", authority.certificate_pem()),
             ("tls.crt", &serving.certificate),
             ("tls.key", &serving.key),
-            ("service-account.key", &generate_key()?),
         ] {
             fs::write(directory.join(name), text)?;
         }
         let log = directory.join("kube-apiserver.log");
-        let api_server =
+        let frontend =
             Process::start(program, api_server_arguments(&directory, client_port, port), &log, None)?;
-        let mut server = Self {
-            _api_server: api_server,
-            _etcd: etcd,
-            authority,
-            directory,
-            url: format!("https://127.0.0.1:{port}"),
-        };
+        let mut server =
+            Self { frontend, etcd, authority, directory, url: format!("https://127.0.0.1:{port}") };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -128,10 +136,10 @@ impl ApiServer {
     async fn wait_until_ready(&mut self) -> Result<()> {
         let client = self.client().await?;
         let ready = wait::until("the API server is ready", async || {
-            if self._etcd.has_ended() {
+            if self.etcd.has_ended() {
                 bail!("etcd has ended:\n{}", tail(&self.directory.join("etcd.log")));
             }
-            if self._api_server.has_ended() {
+            if self.frontend.has_ended() {
                 bail!("kube-apiserver has ended:\n{}", tail(&self.directory.join("kube-apiserver.log")));
             }
             let request = http::Request::get("/readyz").body(Vec::new())?;
@@ -139,6 +147,11 @@ impl ApiServer {
         });
         ready.await.with_context(|| tail(&self.directory.join("kube-apiserver.log")))
     }
+}
+
+/// The lab's binary, which is etcd, kube-apiserver and kubectl in one.
+fn program() -> Result<PathBuf> {
+    workspace::made_by("lab-build", "target/lab/bin/k3s")
 }
 
 fn etcd_arguments(directory: &Path, client_port: u16, peer_port: u16) -> Vec<String> {
@@ -168,8 +181,8 @@ fn api_server_arguments(directory: &Path, etcd_port: u16, port: u16) -> Vec<Stri
         format!("--tls-cert-file={}", file("tls.crt")),
         format!("--tls-private-key-file={}", file("tls.key")),
         "--service-account-issuer=https://kubernetes.default.svc".into(),
-        format!("--service-account-key-file={}", file("service-account.key")),
-        format!("--service-account-signing-key-file={}", file("service-account.key")),
+        format!("--service-account-key-file={}", file("tls.crt")),
+        format!("--service-account-signing-key-file={}", file("tls.key")),
         "--service-cluster-ip-range=10.96.0.0/16".into(),
         "--authorization-mode=RBAC".into(),
         "--allow-privileged=true".into(),

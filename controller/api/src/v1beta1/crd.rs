@@ -11,8 +11,8 @@ use serde_json::json;
 /// A quantity as the API server's own types accept it; an object with another text in such a field is refused.
 const QUANTITY_PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
-/// Descriptions of Kubernetes' own types are cut behind the sentence that crosses this length: the whole text
-/// would not fit into the annotation that `kubectl apply` keeps.
+/// Descriptions longer than this, which are those of Kubernetes' own types, are cut: the whole text would not fit into
+/// the annotation that `kubectl apply` keeps.
 const DESCRIPTION_LENGTH: usize = 200;
 
 /// The CustomResourceDefinitions of this version, Clusters first.
@@ -26,6 +26,7 @@ fn refined(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         else {
             continue;
         };
+        schema.title = None; // the kind, again
         refine(schema);
         for part in ["spec", "status"] {
             // Without an object there is nothing for the defaults inside it to apply to.
@@ -44,7 +45,7 @@ fn refine(schema: &mut JSONSchemaProps) {
         schema.pattern = Some(QUANTITY_PATTERN.into()); // all fields of this kind are quantities
     }
     if let Some(description) = &mut schema.description {
-        shorten(description);
+        *description = shorten(description);
     }
     for child in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
         refine(child);
@@ -59,19 +60,15 @@ fn refine(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// Keeps whole sentences, up to about [`DESCRIPTION_LENGTH`].
-fn shorten(description: &mut String) {
-    if description.len() <= DESCRIPTION_LENGTH {
-        return;
+/// The first paragraph in one line, for `kubectl explain` breaks lines itself. Of a long one the first sentence and
+/// those that fit behind it.
+fn shorten(description: &str) -> String {
+    let paragraph = description.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+    if paragraph.len() <= DESCRIPTION_LENGTH {
+        return paragraph;
     }
-    let first_paragraph = description.split("\n\n").next().unwrap_or_default();
-    let mut end = 0;
-    for (position, _) in first_paragraph.match_indices(". ") {
-        if end > 0 && position > DESCRIPTION_LENGTH {
-            break;
-        }
-        end = position + 1;
-    }
-    let kept = if end == 0 { first_paragraph } else { &first_paragraph[..end] };
-    *description = kept.to_owned();
+    let mut ends = paragraph.match_indices(". ").map(|(position, _)| position + 1);
+    let Some(first) = ends.next() else { return paragraph };
+    let end = ends.take_while(|end| *end <= DESCRIPTION_LENGTH).last().unwrap_or(first);
+    paragraph[..end].to_owned()
 }
