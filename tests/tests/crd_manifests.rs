@@ -1,4 +1,4 @@
-//! The committed CustomResourceDefinitions are those that the types generate. To rewrite them:
+//! The committed CRDs are those that the types generate. To rewrite them:
 //! `K3K_BLESS=1 cargo test -p k3k-tests --test crd_manifests`
 
 use anyhow::{Context, Result, ensure};
