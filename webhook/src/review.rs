@@ -1,0 +1,95 @@
+//! The `AdmissionReview` envelope: the only place that knows its JSON. The objects inside stay raw text here, so
+//! that they are read once, strictly, and as they came (kube's own envelope decodes them, and believes the last of
+//! two equal keys).
+
+use crate::decision::Decision;
+use kube::core::admission::{AdmissionResponse, META_API_VERSION_V1, META_KIND, Operation};
+use kube::core::gvk::{GroupVersionKind, GroupVersionResource};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A question of the API server.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request<'a> {
+    /// Identifies the question; the answer must repeat it.
+    pub uid: String,
+    /// Kind of the object.
+    pub kind: GroupVersionKind,
+    /// Resource that was written to.
+    pub resource: GroupVersionResource,
+    /// Subresource that was written to; empty for the object itself.
+    #[serde(default)]
+    pub sub_resource: String,
+    /// The object's name. Empty at creation when the API server is to make up a name.
+    #[serde(default)]
+    pub name: String,
+    /// The object's namespace; empty for objects without one.
+    #[serde(default)]
+    pub namespace: String,
+    /// What is done to the object.
+    pub operation: Operation,
+    /// The object as it will be; absent on deletion.
+    #[serde(borrow, default)]
+    pub object: Option<&'a RawValue>,
+    /// The object as it is; absent on creation.
+    #[serde(borrow, default)]
+    pub old_object: Option<&'a RawValue>,
+}
+
+/// A body that is not a question. It is answered with HTTP 400: there is no `uid` to answer to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not JSON, or not of the envelope's form.
+    #[error("the body is not an AdmissionReview: {0}")]
+    Envelope(#[from] serde_json::Error),
+    /// Another kind, or a version of it that we do not speak.
+    #[error(
+        "the body is {kind:?} of {api_version:?}; only {META_KIND:?} of {META_API_VERSION_V1:?} is understood"
+    )]
+    Version {
+        /// `kind` of the body.
+        kind: String,
+        /// `apiVersion` of the body.
+        api_version: String,
+    },
+    /// There is no question in the envelope.
+    #[error("the AdmissionReview has no request with a uid")]
+    NoRequest,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kind {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct Review<'a> {
+    #[serde(borrow, default)]
+    request: Option<Request<'a>>,
+}
+
+/// Reads a question.
+pub fn parse(body: &[u8]) -> Result<Request<'_>, Error> {
+    // First, so that a version whose request looks different is called by its name.
+    let Kind { api_version, kind } = serde_json::from_slice(body)?;
+    if kind != META_KIND || api_version != META_API_VERSION_V1 {
+        return Err(Error::Version { kind, api_version });
+    }
+    let review: Review<'_> = serde_json::from_slice(body)?;
+    review.request.filter(|request| !request.uid.is_empty()).ok_or(Error::NoRequest)
+}
+
+/// Writes the answer. It always goes out with HTTP 200: any other code means to the API server that the webhook
+/// could not be asked.
+pub fn answer(request: &Request<'_>, decision: &Decision) -> Result<Vec<u8>, serde_json::Error> {
+    let mut response = AdmissionResponse::invalid("");
+    response.uid.clone_from(&request.uid);
+    response.allowed = matches!(decision, Decision::Allowed);
+    response.result = decision.status(request).unwrap_or_default();
+    serde_json::to_vec(&response.into_review())
+}

@@ -1,0 +1,125 @@
+//! Serving what the Secret holds, and being ready only when that is of use.
+
+use super::stored::Stored;
+use super::watch::Seen;
+use super::{Names, registration, self_review, trust};
+use crate::metrics::Metrics;
+use jiff::Timestamp;
+use k3k_runtime::certificates::inspect;
+use k3k_runtime::ready::{Latch, Readiness};
+use k3k_runtime::tls::{self, ServerCertificate};
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Secret;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::sync::watch::Receiver;
+
+/// How often we ask ourselves when nothing changes; certificates also expire without an event.
+const RECHECK: Duration = Duration::from_secs(60);
+
+/// Follows the Secret and the registration on behalf of this replica.
+pub struct Health {
+    names: Names,
+    secret: Receiver<Seen<Secret>>,
+    registration: Receiver<Seen<ValidatingWebhookConfiguration>>,
+    metrics: Metrics,
+    certificate: Latch,
+    registered: Latch,
+    reviewed: Latch,
+}
+
+impl Health {
+    /// Adds what it finds out to `readiness`.
+    pub fn new(
+        readiness: &Readiness,
+        metrics: Metrics,
+        names: Names,
+        secret: Receiver<Seen<Secret>>,
+        registration: Receiver<Seen<ValidatingWebhookConfiguration>>,
+    ) -> Self {
+        Self {
+            names,
+            secret,
+            registration,
+            metrics,
+            certificate: readiness.latch("certificate"),
+            registered: readiness.latch("registration"),
+            reviewed: readiness.latch("self-review"),
+        }
+    }
+
+    /// Waits for a certificate that can be served. Nothing when the Secret is no longer followed.
+    pub async fn first_certificate(&mut self) -> Option<ServerCertificate> {
+        loop {
+            if let Some(leaf) = self.stored().leaf {
+                match ServerCertificate::from_pem(&leaf.certificate, &leaf.key) {
+                    Ok(certificate) => return Some(certificate),
+                    Err(error) => {
+                        tracing::warn!(%error, "the Secret holds no certificate that can be served");
+                    }
+                }
+            }
+            self.secret.changed().await.ok()?;
+        }
+    }
+
+    /// Keeps `serving` the newest certificate and readiness true, while we listen on `listening`. Ends when the
+    /// Secret or the registration is no longer followed.
+    pub async fn run(mut self, serving: ServerCertificate, listening: SocketAddr) {
+        loop {
+            let stored = self.stored();
+            if let Err(error) = self.load(&stored, &serving) {
+                // What was loaded before is served on, for as long as it is good.
+                tracing::warn!(%error, "the Secret holds no certificate that can be served");
+            }
+            self.judge(&stored, listening).await;
+            let gone = tokio::select! {
+                changed = self.secret.changed() => changed.is_err(),
+                changed = self.registration.changed() => changed.is_err(),
+                () = tokio::time::sleep(RECHECK) => false,
+            };
+            if gone {
+                return;
+            }
+        }
+    }
+
+    fn stored(&mut self) -> Stored {
+        let seen = self.secret.borrow_and_update();
+        Stored::from_data(seen.present().and_then(|secret| secret.data.as_ref()))
+    }
+
+    fn load(&self, stored: &Stored, serving: &ServerCertificate) -> Result<(), tls::Error> {
+        if let Some(leaf) = &stored.leaf {
+            serving.replace(&leaf.certificate, &leaf.key)?;
+            if let Ok(facts) = inspect(&leaf.certificate) {
+                self.metrics.certificate_expires(facts.not_after);
+            }
+        }
+        Ok(())
+    }
+
+    async fn judge(&mut self, stored: &Stored, listening: SocketAddr) {
+        let name = self.names.primary();
+        let good = |bundle: &str| {
+            let chain = stored.leaf.as_ref().map_or("", |leaf| leaf.certificate.as_str());
+            trust::verify(bundle, chain, name, Timestamp::now())
+        };
+        put(&self.certificate, "certificate", good(&stored.bundle()));
+        let bundle = self.registration.borrow_and_update().present().and_then(registration::registered);
+        let bundle = bundle.unwrap_or_default();
+        put(&self.registered, "registration", good(&bundle));
+        put(&self.reviewed, "self-review", self_review::check(listening, &bundle, name).await);
+    }
+}
+
+/// Shows the outcome of a check.
+fn put<E: std::fmt::Display>(latch: &Latch, what: &str, outcome: Result<(), E>) {
+    match outcome {
+        Ok(()) => latch.set(),
+        Err(error) => {
+            latch.clear();
+            tracing::warn!(what, %error, "not ready");
+        }
+    }
+}
