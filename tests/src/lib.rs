@@ -6,6 +6,7 @@
 pub mod api_server;
 pub mod lab;
 pub mod namespace;
+pub mod nested;
 mod process;
 pub mod wait;
 pub mod workspace;
