@@ -5,6 +5,7 @@ pub mod conditions;
 pub mod labels;
 pub mod managers;
 pub mod names;
+pub mod quantity;
 pub mod v1beta1;
 pub mod version;
 
