@@ -50,6 +50,11 @@ impl<K> Requests<K> {
         let _ = self.0.unbounded_send(ScheduleRequest { message: key, run_at: Instant::now() });
     }
 
+    /// Asks for all of `keys` now.
+    pub fn send_all(&self, keys: impl IntoIterator<Item = K>) {
+        keys.into_iter().for_each(|key| self.send(key));
+    }
+
     fn later(&self, key: K, delay: Duration) {
         let _ = self.0.unbounded_send(ScheduleRequest { message: key, run_at: Instant::now() + delay });
     }

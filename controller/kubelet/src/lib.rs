@@ -10,6 +10,7 @@ pub mod converge;
 pub mod node;
 pub mod pods;
 mod run;
+pub mod server;
 pub mod serving;
 pub mod sync;
 pub mod uses;

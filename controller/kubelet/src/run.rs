@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -65,8 +65,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         nested: nested.clone(),
         nested_pods,
         host_pods,
-        uses: Default::default(),
-        origins: Default::default(),
+        uses: Mutex::default(),
+        origins: Mutex::default(),
     });
 
     let pods = Arc::new(Pods::new(world.clone()));

@@ -1,20 +1,120 @@
-//! The HTTPS endpoints of the virtual kubelet, and the renewal of their certificate.
+//! Puts the HTTPS endpoints on the network, and keeps their certificate fresh.
 
-use crate::config::{Config, Files, read};
+use crate::config::{self, Config, Files, read};
+use crate::server::{self, Directory, HostPod, State};
+use crate::watch::{Name, json, origin};
 use crate::world::World;
+use k3k_runtime::tls::{self, ClientAuth, ServerCertificate, TlsListener};
+use serde_json::Value;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// How often the mounted certificate is compared with the one in use. Mounts of Secrets are replaced by renaming a symbolic
+/// link, which no file watch reports reliably.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Why the endpoints cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A certificate file cannot be read.
+    #[error(transparent)]
+    File(#[from] config::Error),
+    /// A certificate is unusable, or the port is taken.
+    #[error("cannot serve on port {port}: {source}")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// The cause.
+        source: tls::Error,
+    },
+    /// The listener broke.
+    #[error("the endpoints ended: {0}")]
+    Ended(#[from] std::io::Error),
+}
+
+impl Directory for World {
+    fn locate(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<HostPod> {
+        let name = Name { namespace: namespace.to_owned(), name: name.to_owned() };
+        let (host, made_for) = self.host_pod(&name)?;
+        let made_for =
+            made_for.filter(|origin| origin.namespace == name.namespace && origin.name == name.name)?;
+        // A namesake that was deleted may still be stopping in the host.
+        let current = self.nested_pod(&name)?;
+        if current["metadata"]["uid"] != made_for.uid.as_str() || uid.is_some_and(|uid| uid != made_for.uid) {
+            return None;
+        }
+        Some(HostPod {
+            namespace: self.context.owner.namespace.clone(),
+            name: host["metadata"]["name"].as_str()?.to_owned(),
+        })
+    }
+
+    fn list(&self) -> Vec<Value> {
+        let ours = self.host_pods.state();
+        let ours: Vec<_> = ours.iter().filter_map(|pod| origin(&self.context.owner, pod)).collect();
+        let nested = self.nested_pods.state();
+        let runs = |pod: &kube::api::DynamicObject| {
+            ours.iter().any(|origin| Some(&origin.uid) == pod.metadata.uid.as_ref())
+        };
+        nested.iter().filter(|pod| runs(pod)).map(|pod| json(pod)).collect()
+    }
+}
+
+/// Binds the port; the returned future serves until `shutdown`.
 pub async fn serve(
     world: Arc<World>,
     streaming: kube::Client,
     config: &Config,
     files: &Files,
     shutdown: CancellationToken,
-) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
-    let _ = (world, streaming, config, files);
+) -> Result<impl Future<Output = Result<(), Error>> + use<>, Error> {
+    let port = config.kubelet_port;
+    let listen = |source| Error::Listen { port, source };
+    let certificate =
+        ServerCertificate::from_pem(&read(&files.serving_certificate)?, &read(&files.serving_key)?)
+            .map_err(listen)?;
+    let callers = ClientAuth::Optional { ca_pem: read(&files.client_ca)? };
+    // HTTP/1.1 only: upgrades do not exist in HTTP/2.
+    let tls = tls::server_config(&certificate, callers, &[b"http/1.1"]).map_err(listen)?;
+    let address = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), port);
+    let listener = if let Ok(listener) = TlsListener::bind(address, tls.clone()).await {
+        listener
+    } else {
+        // A host without IPv6.
+        let address = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port);
+        TlsListener::bind(address, tls).await.map_err(listen)?
+    };
+    let state = Arc::new(State::new(streaming, world.nested.clone(), &config.node_name, world));
+    let renewal = renew(certificate, files.clone());
     Ok(async move {
-        shutdown.cancelled().await;
-        Ok(())
+        tokio::select! {
+            result = server::serve(listener, state, shutdown) => Ok(result?),
+            () = renewal => Ok(()),
+        }
     })
+}
+
+/// Takes the mounted certificate into use whenever it changes, for ever.
+async fn renew(certificate: ServerCertificate, files: Files) {
+    let load = || Some((read(&files.serving_certificate).ok()?, read(&files.serving_key).ok()?));
+    let mut current = load();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = load();
+        if now == current {
+            continue;
+        }
+        if let Some((pem, key)) = &now {
+            match certificate.replace(pem, key) {
+                Ok(()) => {
+                    tracing::info!("the serving certificate was renewed");
+                    current = now;
+                }
+                // Half of a replacement seen between two reads: the next look sees the whole.
+                Err(error) => tracing::warn!(%error, "the new serving certificate is not usable yet"),
+            }
+        }
+    }
 }

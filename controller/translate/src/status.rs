@@ -30,10 +30,10 @@ pub fn of_pod(nested: &Value, host: &Value, node_ip: &str) -> Value {
     if let Some(class) = nested.pointer("/status/qosClass").or_else(|| source.get("qosClass")) {
         status.insert("qosClass".into(), class.clone());
     }
-    if source.contains_key("observedGeneration") {
-        if let Some(generation) = nested.pointer("/metadata/generation") {
-            status.insert("observedGeneration".into(), generation.clone());
-        }
+    if source.contains_key("observedGeneration")
+        && let Some(generation) = nested.pointer("/metadata/generation")
+    {
+        status.insert("observedGeneration".into(), generation.clone());
     }
     status.insert("conditions".into(), conditions(nested, host).into());
     Value::Object(status)
@@ -58,18 +58,19 @@ fn conditions(nested: &Value, host: &Value) -> Vec<Value> {
     let mut all: Vec<Value> = list(nested).into_iter().filter(|condition| !from_kubelet(condition)).collect();
     let gate = unmet_gate(nested, &all);
     for mut condition in list(host).into_iter().filter(from_kubelet) {
-        if condition.get("observedGeneration").is_some() {
-            if let Some(generation) = nested.pointer("/metadata/generation") {
-                condition["observedGeneration"] = generation.clone();
-            }
+        if condition.get("observedGeneration").is_some()
+            && let Some(generation) = nested.pointer("/metadata/generation")
+        {
+            condition["observedGeneration"] = generation.clone();
         }
-        if condition["type"] == "Ready" && condition["status"] == "True" {
-            if let Some(gate) = &gate {
-                condition["status"] = "False".into();
-                condition["reason"] = "ReadinessGatesNotReady".into();
-                condition["message"] =
-                    format!("the status of pod readiness gate \"{gate}\" is not \"True\"").into();
-            }
+        if condition["type"] == "Ready"
+            && condition["status"] == "True"
+            && let Some(gate) = &gate
+        {
+            condition["status"] = "False".into();
+            condition["reason"] = "ReadinessGatesNotReady".into();
+            condition["message"] =
+                format!("the status of pod readiness gate \"{gate}\" is not \"True\"").into();
         }
         all.push(condition);
     }

@@ -111,10 +111,10 @@ impl Pods {
             action: "Create".to_owned(),
             secondary: None,
         };
-        if let Ok(reference) = reference {
-            if let Err(error) = world.recorder.publish(&event, &reference).await {
-                tracing::warn!(pod = %name, %error, "the refusal could not be recorded as an event");
-            }
+        if let Ok(reference) = reference
+            && let Err(error) = world.recorder.publish(&event, &reference).await
+        {
+            tracing::warn!(pod = %name, %error, "the refusal could not be recorded as an event");
         }
     }
 }

@@ -115,10 +115,12 @@ mod tests {
         json!({"metadata": metadata, "status": status})
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "one side of a pair that may be missing")]
     fn nested(ending: Option<u32>, status: &Value) -> Option<Value> {
         Some(pod("n", ending, status))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "one side of a pair that may be missing")]
     fn host(ending: Option<u32>) -> Option<Value> {
         Some(pod("h", ending, &Value::Null))
     }

@@ -69,19 +69,12 @@ impl Pods {
     pub fn ask(&self, requests: &Requests<Name>, is_nested: bool, change: &Change) {
         let owner = &self.world.context.owner;
         match change {
-            Change::Object(pod) if is_nested => {
-                nested_name(pod).into_iter().for_each(|name| requests.send(name))
-            }
-            Change::Object(pod) => {
-                origin(owner, pod).into_iter().for_each(|origin| requests.send(origin.into()))
-            }
+            Change::Object(pod) if is_nested => requests.send_all(nested_name(pod)),
+            Change::Object(pod) => requests.send_all(origin(owner, pod).map(Name::from)),
             Change::Relisted => {
-                let nested = self.world.nested_pods.state();
-                nested.iter().filter_map(|pod| nested_name(pod)).for_each(|name| requests.send(name));
-                let host = self.world.host_pods.state();
-                host.iter()
-                    .filter_map(|pod| origin(owner, pod))
-                    .for_each(|origin| requests.send(origin.into()));
+                let (nested, host) = (self.world.nested_pods.state(), self.world.host_pods.state());
+                requests.send_all(nested.iter().filter_map(|pod| nested_name(pod)));
+                requests.send_all(host.iter().filter_map(|pod| origin(owner, pod).map(Name::from)));
             }
         }
     }
@@ -172,3 +165,6 @@ fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

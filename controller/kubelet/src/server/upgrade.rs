@@ -137,7 +137,7 @@ pub(super) async fn refused(
 ) -> Refusal {
     let code = answer.status();
     let body = Limited::new(answer.into_body(), answer::LONGEST).collect().await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     tracing::info!(?kind, ?target, %code, message = answer::message(&body), "the host API refused a stream");
     Refusal::from_host(code, &body, host, &target.namespace, &target.pod)
 }

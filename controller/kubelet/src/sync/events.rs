@@ -29,7 +29,7 @@ pub async fn retell_all(world: Arc<World>) {
                     }
                     Ok(_) => {}
                     Err(error) => {
-                        tracing::warn!(%error, "the watch of host events broke; it is taken up again")
+                        tracing::warn!(%error, "the watch of host events broke; it is taken up again");
                     }
                 }
             }

@@ -63,23 +63,13 @@ pub async fn run(world: Arc<World>, shutdown: CancellationToken) {
 impl Services {
     fn ask(&self, requests: &Requests<Name>, is_nested: bool, change: &Change) {
         let owner = &self.world.context.owner;
-        let host_name = |service: &DynamicObject| origin(owner, service).map(Name::from);
+        let made_for = |service: &DynamicObject| origin(owner, service).map(Name::from);
         match change {
-            Change::Object(service) if is_nested => {
-                nested_name(service).into_iter().for_each(|name| requests.send(name))
-            }
-            Change::Object(service) => host_name(service).into_iter().for_each(|name| requests.send(name)),
+            Change::Object(service) if is_nested => requests.send_all(nested_name(service)),
+            Change::Object(service) => requests.send_all(made_for(service)),
             Change::Relisted => {
-                self.nested
-                    .state()
-                    .iter()
-                    .filter_map(|service| nested_name(service))
-                    .for_each(|name| requests.send(name));
-                self.host
-                    .state()
-                    .iter()
-                    .filter_map(|service| host_name(service))
-                    .for_each(|name| requests.send(name));
+                requests.send_all(self.nested.state().iter().filter_map(|service| nested_name(service)));
+                requests.send_all(self.host.state().iter().filter_map(|service| made_for(service)));
             }
         }
     }
@@ -108,11 +98,11 @@ impl Services {
         let made_for = host.as_deref().and_then(|host| origin(owner, host));
         let host = host.map(|host| json(&host));
 
-        if let Some(nested) = &nested {
-            if let Some(kind) = nested["metadata"]["annotations"][RETURN_TO].as_str() {
-                // We were interrupted between the two halves of a change of address.
-                return self.reassign(name, nested, kind, host.as_ref()).await;
-            }
+        if let Some(nested) = &nested
+            && let Some(kind) = nested["metadata"]["annotations"][RETURN_TO].as_str()
+        {
+            // We were interrupted between the two halves of a change of address.
+            return self.reassign(name, nested, kind, host.as_ref()).await;
         }
         let desired = nested.as_ref().map(|nested| translate(owner, nested));
         let Some(Ok(Desired::Service(desired))) = desired else {

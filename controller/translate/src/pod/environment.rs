@@ -29,10 +29,10 @@ impl Visit<'_> {
             let path = format!("{path}.{kind}");
             match kind.as_str() {
                 "configMapKeyRef" => {
-                    drop(host.insert(kind.clone(), self.key_reference(DataKind::ConfigMap, value, &path)?))
+                    drop(host.insert(kind.clone(), self.key_reference(DataKind::ConfigMap, value, &path)?));
                 }
                 "secretKeyRef" => {
-                    drop(host.insert(kind.clone(), self.key_reference(DataKind::Secret, value, &path)?))
+                    drop(host.insert(kind.clone(), self.key_reference(DataKind::Secret, value, &path)?));
                 }
                 "resourceFieldRef" => drop(host.insert(kind.clone(), value.clone())),
                 "fieldRef" => match field::in_environment(self, value, &path)? {

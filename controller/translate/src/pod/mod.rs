@@ -169,12 +169,14 @@ impl Visit<'_> {
             | "shareProcessNamespace"
             | "terminationGracePeriodSeconds" => value.clone(),
             // Had its effect when the pod was admitted and bound in the nested cluster, or names something that
-            // exists only there; the host decides anew.
+            // exists only there; the host decides anew. Ephemeral containers are added to a running pod through a
+            // subresource of their own, see `ephemeral_containers`.
             "affinity"
             | "automountServiceAccountToken"
             | "dnsConfig"
             | "dnsPolicy"
             | "enableServiceLinks"
+            | "ephemeralContainers"
             | "hostAliases"
             | "nodeName"
             | "nodeSelector"
@@ -192,8 +194,6 @@ impl Visit<'_> {
             | "topologySpreadConstraints" => return Ok(()),
             "containers" => self.containers(value, &path, container::Kind::Main)?,
             "initContainers" => self.containers(value, &path, container::Kind::Init)?,
-            // Added to a running pod through its own subresource, see `ephemeral_containers`.
-            "ephemeralContainers" => return Ok(()),
             "volumes" => self.volumes(value, &path)?,
             "imagePullSecrets" => self.pull_secrets(value, &path)?,
             "hostnameOverride" | "resourceClaims" | "workloadRef" => return Err(Refusal::unsupported(path)),

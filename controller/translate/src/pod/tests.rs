@@ -12,6 +12,7 @@ fn context() -> Context {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "called with literals")]
 fn pod(spec: Value) -> Value {
     json!({
         "metadata": {"name": "web", "namespace": "shop", "uid": "p-uid", "labels": {"app": "web"}, "annotations": {"note": "n"}},

@@ -101,14 +101,13 @@ impl Gate {
     async fn of_token(&self, headers: &HeaderMap) -> Result<User, Refusal> {
         let token = bearer(headers).ok_or_else(Refusal::unauthorized)?;
         let digest = review::digest(token);
-        let known = match self.tokens.recall(&digest) {
-            Some(known) => known,
-            None => {
-                let user = review::token(&self.nested, token).await.map_err(|error| unreviewed(&error))?;
-                let term = if user.is_some() { ALLOWED } else { REFUSED };
-                self.tokens.remember(digest, user.clone(), term);
-                user
-            }
+        let known = if let Some(known) = self.tokens.recall(&digest) {
+            known
+        } else {
+            let user = review::token(&self.nested, token).await.map_err(|error| unreviewed(&error))?;
+            let term = if user.is_some() { ALLOWED } else { REFUSED };
+            self.tokens.remember(digest, user.clone(), term);
+            user
         };
         known.ok_or_else(Refusal::unauthorized)
     }

@@ -1,0 +1,208 @@
+//! The calls that converging a pod makes, on mock API servers.
+
+use super::*;
+use crate::world::core;
+use k3k_runtime::scenario::{Scenario, client};
+use k3k_translate::{Owner, pod::Context};
+use kube::api::DynamicObject;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+use std::sync::Mutex;
+
+struct Stage {
+    pods: Pods,
+    host: Scenario,
+    nested: Scenario,
+    name: Name,
+}
+
+/// A kubelet that sees these pods.
+fn stage(nested_pod: Option<Value>, host_pod: Option<Value>) -> Stage {
+    let (host, host_calls) = client();
+    let (nested, nested_calls) = client();
+    let store = |pod: Option<Value>| {
+        let mut writer = Writer::<DynamicObject>::new(core("Pod"));
+        writer.apply_watcher_event(&Event::Init);
+        if let Some(pod) = pod {
+            writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(pod).unwrap()));
+        }
+        writer.apply_watcher_event(&Event::InitDone);
+        writer.as_reader()
+    };
+    let owner = Owner { cluster: "dev".into(), namespace: "k3k-dev".into(), uid: "c-uid".into() };
+    let world = World {
+        context: Context {
+            owner,
+            node_name: "k3k-dev".into(),
+            node_ip: "10.96.3.3".into(),
+            server_ip: "10.96.1.1".into(),
+            dns_ip: "10.96.2.2".into(),
+            cluster_domain: "cluster.local".into(),
+        },
+        host,
+        recorder: Recorder::new(
+            nested.clone(),
+            Reporter { controller: "k3k-kubelet".into(), instance: None },
+        ),
+        nested,
+        nested_pods: store(nested_pod),
+        host_pods: store(host_pod),
+        uses: Mutex::default(),
+        origins: Mutex::default(),
+    };
+    let name = Name { namespace: "default".into(), name: "web".into() };
+    Stage { pods: Pods::new(Arc::new(world)), host: host_calls, nested: nested_calls, name }
+}
+
+fn nested_pod(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "default", "uid": "n-uid", "resourceVersion": "5"},
+        "spec": spec, "status": {"phase": "Pending"},
+    })
+}
+
+fn host_name() -> String {
+    k3k_api::names::translated("dev", "default", "web")
+}
+
+fn host_pod(status: &Value) -> Value {
+    let spec = json!({"containers": [{"name": "c", "image": "busybox"}]});
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": host_name(), "namespace": "k3k-dev", "uid": "h-uid",
+            "labels": {"k3k.io/clusterName": "dev", "k3k.io/virtual-namespace": "default", "k3k.io/agentName": "k3k-dev"},
+            "annotations": {"k3k.io/name": "web", "k3k.io/namespace": "default", "k3k.io/uid": "n-uid"},
+        },
+        "spec": spec, "status": status,
+    })
+}
+
+fn plain() -> Value {
+    json!({"containers": [{"name": "c", "image": "busybox"}]})
+}
+
+#[tokio::test]
+async fn a_pod_with_a_token_and_a_secret_gets_them_first_and_hands_them_over_after() {
+    let mut spec = plain();
+    spec["volumes"] = json!([
+        {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+        {"name": "s", "secret": {"secretName": "mine"}},
+    ]);
+    let Stage { pods, mut host, mut nested, name } = stage(Some(nested_pod(&spec)), None);
+    let step = tokio::spawn(async move { pods.step(&name).await });
+
+    let call = nested.expect("GET", "/api/v1/namespaces/default/secrets/mine").await;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine", "namespace": "default", "uid": "s-uid", "resourceVersion": "1"}, "data": {"k": "dg=="}});
+    call.answer(200, &secret);
+    let call = nested.expect("POST", "/api/v1/namespaces/default/serviceaccounts/default/token").await;
+    assert_eq!(call.body["spec"]["boundObjectRef"]["uid"], "n-uid", "the token ends with the pod");
+    call.answer(
+        201,
+        &json!({"status": {"token": "secret-token", "expirationTimestamp": "2100-01-01T00:00:00Z"}}),
+    );
+    let mut written = Vec::new();
+    for _ in 0..2 {
+        let call = host.expect("PATCH", "/api/v1/namespaces/k3k-dev/secrets/").await;
+        assert_eq!(call.body["metadata"]["ownerReferences"][0]["kind"], "Cluster", "until there is a pod");
+        written.push(call.body["metadata"]["name"].as_str().unwrap().to_owned());
+        call.accept();
+    }
+    assert!(written.contains(&"k3k-dev-pod-tokens-n-uid".to_owned()), "{written:?}");
+
+    let call = host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await;
+    assert_eq!(call.body["metadata"]["name"], host_name());
+    call.answer(201, &host_pod(&Value::Null));
+    let call = nested.expect("GET", "/api/v1/namespaces/default/secrets/mine").await;
+    call.answer(200, &secret);
+    for _ in 0..2 {
+        let call = host.expect("PATCH", "/api/v1/namespaces/k3k-dev/secrets/").await;
+        assert_eq!(call.body["metadata"]["ownerReferences"][0]["uid"], "h-uid", "they go when the pod goes");
+        call.accept();
+    }
+    assert_eq!(step.await.unwrap(), Next::Done);
+}
+
+#[tokio::test]
+async fn a_denial_of_the_host_reaches_the_tenant() {
+    let Stage { pods, mut host, mut nested, name } = stage(Some(nested_pod(&plain())), None);
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let message =
+        format!("admission webhook \"pods.k3k.io\" denied the request: pod {} is privileged", host_name());
+    host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await.refuse(403, "Forbidden", &message);
+    let call = nested.expect("PATCH", "/api/v1/namespaces/default/pods/web/status").await;
+    assert_eq!(call.body[0], json!({"op": "test", "path": "/metadata/uid", "value": "n-uid"}));
+    let waiting = &call.body[1]["value"]["containerStatuses"][0]["state"]["waiting"];
+    assert_eq!(waiting["reason"], "HostAdmissionDenied");
+    assert_eq!(
+        waiting["message"],
+        "admission webhook \"pods.k3k.io\" denied the request: pod web is privileged"
+    );
+    call.accept();
+    let call = nested.expect("POST", "/apis/events.k8s.io/v1/namespaces/default/events").await;
+    assert_eq!(call.body["reason"], "HostAdmissionDenied");
+    call.accept();
+    assert_eq!(step.await.unwrap(), Next::Refused);
+}
+
+#[tokio::test]
+async fn what_cannot_be_translated_never_reaches_the_host() {
+    let mut spec = plain();
+    spec["volumes"] = json!([{"name": "v", "nfs": {"server": "s", "path": "/"}}]);
+    let Stage { pods, host, mut nested, name } = stage(Some(nested_pod(&spec)), None);
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let call = nested.expect("PATCH", "/api/v1/namespaces/default/pods/web/status").await;
+    assert_eq!(call.body[1]["value"]["containerStatuses"][0]["state"]["waiting"]["reason"], "NotSupported");
+    call.accept();
+    nested.expect("POST", "/apis/events.k8s.io/v1/namespaces/default/events").await.accept();
+    assert_eq!(step.await.unwrap(), Next::Refused);
+    drop(host);
+}
+
+#[tokio::test]
+async fn the_hosts_status_comes_back_once() {
+    let host_status = json!({"phase": "Running", "podIP": "10.244.0.7", "hostIP": "10.0.0.1"});
+    let Stage { pods, mut nested, name, .. } =
+        stage(Some(nested_pod(&plain())), Some(host_pod(&host_status)));
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let call = nested.expect("PATCH", "/api/v1/namespaces/default/pods/web/status").await;
+    assert_eq!(call.body[1]["value"]["podIP"], "10.244.0.7");
+    assert_eq!(call.body[1]["value"]["hostIP"], "10.96.3.3", "the node's address, not the host node's");
+    let status = call.body[1]["value"].clone();
+    call.answer(200, &nested_pod(&plain()));
+    assert_eq!(step.await.unwrap(), Next::Done);
+
+    let mut told = nested_pod(&plain());
+    told["status"] = status;
+    let Stage { pods, name, .. } = stage(Some(told), Some(host_pod(&host_status)));
+    assert_eq!(pods.step(&name).await, Next::Done, "with nothing new to say, nothing is written");
+}
+
+#[tokio::test]
+async fn a_pod_of_the_right_name_that_is_not_ours_is_left_alone() {
+    let mut foreign = host_pod(&Value::Null);
+    foreign["metadata"]["annotations"] = json!({});
+    let Stage { pods, mut nested, name, .. } = stage(Some(nested_pod(&plain())), Some(foreign));
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let call = nested.expect("PATCH", "/api/v1/namespaces/default/pods/web/status").await;
+    assert_eq!(call.body[1]["value"]["containerStatuses"][0]["state"]["waiting"]["reason"], "HostNameTaken");
+    call.accept();
+    nested.expect("POST", "/apis/events.k8s.io/v1/namespaces/default/events").await.accept();
+    assert_eq!(step.await.unwrap(), Next::Refused);
+}
+
+#[tokio::test]
+async fn an_ended_pod_is_removed_for_good_and_only_that_one() {
+    let mut ended = nested_pod(&plain());
+    ended["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let Stage { pods, mut nested, name, .. } = stage(Some(ended), None);
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let call = nested.expect("DELETE", "/api/v1/namespaces/default/pods/web").await;
+    assert_eq!(call.body["gracePeriodSeconds"], 0);
+    assert_eq!(call.body["preconditions"]["uid"], "n-uid");
+    call.refuse(409, "Conflict", "another pod by now");
+    assert_eq!(step.await.unwrap(), Next::Done);
+}
