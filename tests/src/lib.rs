@@ -4,6 +4,7 @@
 //! Nothing here is silently skipped: without the binary or the lab that it needs, a test fails and says what makes it.
 
 pub mod api_server;
+pub mod chart;
 pub mod lab;
 pub mod namespace;
 pub mod nested;

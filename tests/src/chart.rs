@@ -1,0 +1,77 @@
+//! The chart's objects, rendered with its default values by the few rules that its templates keep to:
+//! `{{ .Values.a.b }}`, `{{ .Release.Namespace }}` and `{{ .Chart.AppVersion }}`, as they are or through `toJson` or
+//! `quote`.
+
+use crate::workspace;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::fs;
+
+/// Every object of the chart but the CRDs, as the templates have them, for namespace `namespace`.
+pub fn objects(namespace: &str) -> Result<Vec<Value>> {
+    let mut objects = Vec::new();
+    for (name, template) in templates()? {
+        if name.ends_with(".yaml") {
+            let text = render(&template, namespace).with_context(|| name.clone())?;
+            objects.extend(
+                serde_saphyr::from_multiple::<Value>(&text).with_context(|| format!("{name}:\n{text}"))?,
+            );
+        }
+    }
+    Ok(objects.into_iter().filter(|object: &Value| !object.is_null()).collect())
+}
+
+/// Name and text of every template, sorted by name.
+pub fn templates() -> Result<Vec<(String, String)>> {
+    let folder = workspace::path("manifests/chart/templates");
+    let mut templates = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.is_file() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            templates.push((name, fs::read_to_string(&path)?));
+        }
+    }
+    templates.sort();
+    Ok(templates)
+}
+
+/// A YAML file of the chart.
+pub fn file(name: &str) -> Result<Value> {
+    let text = fs::read_to_string(workspace::path("manifests/chart").join(name))?;
+    serde_saphyr::from_str(&text).with_context(|| name.to_owned())
+}
+
+/// Replaces the expressions of one template.
+pub fn render(template: &str, namespace: &str) -> Result<String> {
+    let context = json!({
+        "Values": file("values.yaml")?,
+        "Chart": {"AppVersion": file("Chart.yaml")?["appVersion"]},
+        "Release": {"Namespace": namespace},
+    });
+    let mut pieces = template.split("{{");
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (expression, rest) = piece.split_once("}}").context("an expression is not closed")?;
+        text += &evaluate(expression.trim(), &context)?;
+        text += rest;
+    }
+    Ok(text)
+}
+
+fn evaluate(expression: &str, context: &Value) -> Result<String> {
+    let (path, function) = match expression.split_once(" | ") {
+        Some((path, function)) => (path, Some(function)),
+        None => (expression, None),
+    };
+    let keys = path.strip_prefix('.').with_context(|| format!("{expression:?} does not begin with a dot"))?;
+    let value = keys.split('.').try_fold(context, |value, key| value.get(key));
+    let value = value.with_context(|| format!("{expression:?}: there is no such value"))?;
+    Ok(match (function, value) {
+        (None, Value::String(text)) => text.clone(),
+        (None, Value::Bool(_) | Value::Number(_))
+        | (Some("toJson"), _)
+        | (Some("quote"), Value::String(_)) => value.to_string(),
+        _ => bail!("{expression:?} is not one of the few that templates may use"),
+    })
+}
