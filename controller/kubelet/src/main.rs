@@ -11,5 +11,5 @@ async fn main() -> anyhow::Result<()> {
     }
     let args = Args::parse();
     args.log.init()?;
-    run(args).await
+    Box::pin(run(args)).await
 }

@@ -136,6 +136,10 @@ pub(super) async fn refused(
     answer: http::Response<Body>,
 ) -> Refusal {
     let code = answer.status();
+    if !code.is_client_error() && !code.is_server_error() {
+        tracing::warn!(?kind, ?target, %code, "the host API answered with something else than was asked for");
+        return Refusal::bad_upgrade();
+    }
     let body = Limited::new(answer.into_body(), answer::LONGEST).collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     tracing::info!(?kind, ?target, %code, message = answer::message(&body), "the host API refused a stream");

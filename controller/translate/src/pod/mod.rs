@@ -196,7 +196,9 @@ impl Visit<'_> {
             "initContainers" => self.containers(value, &path, container::Kind::Init)?,
             "volumes" => self.volumes(value, &path)?,
             "imagePullSecrets" => self.pull_secrets(value, &path)?,
-            "hostnameOverride" | "resourceClaims" | "workloadRef" => return Err(Refusal::unsupported(path)),
+            "hostnameOverride" | "resourceClaims" | "schedulingGroup" | "workloadRef" => {
+                return Err(Refusal::unsupported(path));
+            }
             _ => return Err(Refusal::unknown(path)),
         };
         host.insert(field.to_owned(), rewritten);
