@@ -151,7 +151,7 @@ impl ApiServer {
 
 /// The lab's binary, which is etcd, kube-apiserver and kubectl in one.
 fn program() -> Result<PathBuf> {
-    workspace::made_by("lab-build", "target/lab/bin/k3s")
+    workspace::made_by("lab", "target/lab/bin/k3s")
 }
 
 fn etcd_arguments(directory: &Path, client_port: u16, peer_port: u16) -> Vec<String> {

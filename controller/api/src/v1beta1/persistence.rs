@@ -52,3 +52,31 @@ impl Persistence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(None, true)]
+    #[case(Some("dynamic"), true)]
+    #[case(Some(""), true)]
+    #[case(Some("ephemeral"), false)]
+    #[case(Some("static"), false)]
+    fn only_dynamic_has_a_volume(#[case] kind: Option<&str>, #[case] dynamic: bool) {
+        let persistence = Persistence { kind: kind.map(Into::into), ..Persistence::default() };
+        assert_eq!(matches!(persistence.effective(), Storage::Dynamic { .. }), dynamic);
+    }
+
+    #[test]
+    fn what_is_said_is_kept() {
+        let persistence = Persistence {
+            kind: None,
+            storage_class_name: Some("fast".into()),
+            storage_request_size: Some(Quantity("5Gi".into())),
+        };
+        let wanted = Storage::Dynamic { class: Some("fast".into()), size: Quantity("5Gi".into()) };
+        assert_eq!(persistence.effective(), wanted);
+    }
+}

@@ -136,3 +136,51 @@ fn default_enabled(schema: &mut Schema, enabled: bool) {
         field["default"] = json!(enabled);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_in_the_schema() {
+        let silent = SyncConfig::default();
+        for kind in [
+            SyncedKind::Service,
+            SyncedKind::ConfigMap,
+            SyncedKind::Secret,
+            SyncedKind::PersistentVolumeClaim,
+        ] {
+            assert!(silent.selects(kind, &labels(&[])), "{kind:?}");
+        }
+        for kind in [SyncedKind::Ingress, SyncedKind::PriorityClass, SyncedKind::StorageClass] {
+            assert!(!silent.selects(kind, &labels(&[])), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_selector_narrows_and_enabled_decides() {
+        let selector = labels(&[("a", "b")]);
+        let mut sync = SyncConfig {
+            services: Some(ResourceSync { enabled: None, selector: selector.clone() }),
+            ingresses: Some(IngressSync {
+                enabled: Some(true),
+                selector,
+                disable_tls_secret_translation: None,
+            }),
+            secrets: Some(ResourceSync { enabled: Some(false), selector: BTreeMap::new() }),
+            ..SyncConfig::default()
+        };
+        for kind in [SyncedKind::Service, SyncedKind::Ingress] {
+            assert!(sync.selects(kind, &labels(&[("a", "b"), ("c", "d")])), "{kind:?}");
+            assert!(!sync.selects(kind, &labels(&[("a", "x")])), "{kind:?}");
+            assert!(!sync.selects(kind, &labels(&[])), "{kind:?}");
+        }
+        assert!(!sync.selects(SyncedKind::Secret, &labels(&[])));
+        sync.secrets = None;
+        assert!(sync.selects(SyncedKind::Secret, &labels(&[])));
+    }
+}
