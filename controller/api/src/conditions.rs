@@ -4,6 +4,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// Type of the condition that sums up all others.
 pub const READY: &str = "Ready";
+/// Type: a server's container runs and its port is open.
+pub const SERVER_READY: &str = "ServerReady";
+/// Type: the nested API server itself said that it is ready, to an authenticated request.
+pub const API_READY: &str = "APIReady";
+/// Type: the virtual node is Ready in the nested cluster.
+pub const NODE_READY: &str = "NodeReady";
 
 /// Reasons of [`READY`], in the order a cluster usually passes through them.
 pub mod reason {
@@ -11,6 +17,10 @@ pub mod reason {
     pub const PROVISIONING: &str = "Provisioning";
     /// The cluster asks for something that cannot be done. It stays as it is until its spec or policy changes.
     pub const VALIDATION_FAILED: &str = "ValidationFailed";
+    /// The cluster asks for something that this version does not run.
+    pub const NOT_SUPPORTED: &str = "NotSupported";
+    /// An object that the cluster needs exists and belongs to somebody else.
+    pub const NAME_TAKEN: &str = "NameTaken";
     /// The namespace is bound to a VirtualClusterPolicy that does not exist.
     pub const POLICY_MISSING: &str = "PolicyMissing";
     /// A server's volume is not bound yet.
