@@ -1,0 +1,252 @@
+//! `spec.serverArgs`: which are passed on, which are merged into the configuration, which are refused.
+
+/// Flags that would contradict what the cluster is built on, with the reason.
+const REFUSED: &[(&str, &str)] = &[
+    ("agent-token", "the controller issues all credentials"),
+    ("agent-token-file", "the controller issues all credentials"),
+    ("bind-address", "the API is reached at the pod's address"),
+    ("c", "the controller writes the configuration; mount drop-ins with spec.secretMounts"),
+    ("cluster-cidr", "use spec.clusterCIDR"),
+    ("cluster-dns", "use spec.clusterDNS"),
+    ("cluster-domain", "tenants' pods are told cluster.local"),
+    ("cluster-init", "the controller decides how servers form a cluster"),
+    ("cluster-reset", "it would drop the cluster's members at each start"),
+    ("cluster-reset-restore-path", "it would restore the same snapshot at each start"),
+    ("config", "the controller writes the configuration; mount drop-ins with spec.secretMounts"),
+    ("d", "the data must lie on the server's volume"),
+    ("data-dir", "the data must lie on the server's volume"),
+    ("disable-agent", "a shared cluster has no agents"),
+    ("disable-apiserver", "every server serves the API"),
+    ("disable-controller-manager", "the cluster needs its controllers"),
+    ("disable-etcd", "the controller decides where the data lies"),
+    ("disable-scheduler", "tenants' pods would never be bound to a node"),
+    ("egress-selector-mode", "the API server must reach the virtual kubelet directly"),
+    ("enable-pprof", "it would open the server's memory to whoever reaches the API"),
+    ("https-listen-port", "the Service routes to port 6443"),
+    ("kubelet-arg", "a shared cluster has no kubelet of k3s"),
+    ("node-ip", "a shared cluster has no node of k3s"),
+    ("node-external-ip", "a shared cluster has no node of k3s"),
+    ("node-name", "a shared cluster has no node of k3s"),
+    ("rootless", "the server runs without privileges already"),
+    ("s", "the controller decides how servers form a cluster"),
+    ("secrets-encryption-provider", "use secrets-encryption with its default provider"),
+    ("server", "the controller decides how servers form a cluster"),
+    ("service-cidr", "use spec.serviceCIDR"),
+    ("t", "use spec.tokenSecretRef"),
+    ("tls-san-security", "certificates must not take names from requests"),
+    ("token", "use spec.tokenSecretRef"),
+    ("token-file", "use spec.tokenSecretRef"),
+    ("vpn-auth", "a shared cluster has no network of its own"),
+    ("vpn-auth-file", "a shared cluster has no network of its own"),
+    ("with-node-id", "a shared cluster has no node of k3s"),
+    ("write-kubeconfig", "the server's file system holds no credentials for others"),
+    ("o", "the server's file system holds no credentials for others"),
+    ("advertise-port", "the API is reached at port 6443"),
+];
+
+/// Arguments of the nested API server that would contradict what the cluster is built on.
+const REFUSED_API_SERVER: &[&str] = &[
+    "allow-privileged",
+    "anonymous-auth",
+    "authorization-mode",
+    "bind-address",
+    "client-ca-file",
+    "kubelet-certificate-authority",
+    "kubelet-client-certificate",
+    "kubelet-client-key",
+    "requestheader-client-ca-file",
+    "secure-port",
+    "service-account-key-file",
+    "service-cluster-ip-range",
+    "tls-cert-file",
+    "tls-private-key-file",
+];
+
+/// Environment variables by which k3s would be told what its configuration says, or which we set.
+const REFUSED_ENVIRONMENT: &[&str] = &[
+    "K3S_AGENT_TOKEN",
+    "K3S_AGENT_TOKEN_FILE",
+    "K3S_CLUSTER_INIT",
+    "K3S_CLUSTER_RESET",
+    "K3S_CLUSTER_RESET_RESTORE_PATH",
+    "K3S_CONFIG_FILE",
+    "K3S_DATA_DIR",
+    "K3S_KUBECONFIG_OUTPUT",
+    "K3S_TOKEN",
+    "K3S_TOKEN_FILE",
+    "K3S_URL",
+    "POD_IP",
+    "POD_NAME",
+];
+
+/// What is made of `spec.serverArgs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerArguments {
+    /// Words for the command line.
+    pub command_line: Vec<String>,
+    /// Values of `--disable`. They join the configuration's list, which a flag would replace.
+    pub disable: Vec<String>,
+    /// Values of `--tls-san`, for the same reason.
+    pub tls_sans: Vec<String>,
+}
+
+/// Why an argument is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Position in the list.
+    pub index: usize,
+    /// The reason, naming the argument but not its value, which may be secret.
+    pub reason: String,
+}
+
+/// Sorts `spec.serverArgs`. An element may be `--flag=value`, a flag and its value in two elements, or both in one
+/// with a blank between, as upstream K3k, which hands them to a shell, takes them.
+pub fn server_arguments(spec: &[String]) -> Result<ServerArguments, Refused> {
+    let mut words: Vec<(usize, &str)> = Vec::new();
+    for (index, element) in spec.iter().enumerate() {
+        match split_flag(element) {
+            Some((flag, value)) => words.extend([(index, flag), (index, value)]),
+            None => words.push((index, element.trim())),
+        }
+    }
+    let mut sorted = ServerArguments::default();
+    let mut words = words.into_iter().peekable();
+    while let Some((index, word)) = words.next() {
+        let Some((flag, inline)) = parse(word) else {
+            sorted.command_line.push(word.to_owned());
+            continue;
+        };
+        if let Some((_, reason)) = REFUSED.iter().find(|(name, _)| *name == flag) {
+            return Err(Refused { index, reason: format!("{flag:?} cannot be set: {reason}") });
+        }
+        let list = match flag {
+            "disable" => &mut sorted.disable,
+            "tls-san" => &mut sorted.tls_sans,
+            "kube-apiserver-arg" => {
+                let value = inline.or_else(|| words.peek().map(|(_, next)| *next)).unwrap_or_default();
+                refuse_api_server_argument(index, value)?;
+                sorted.command_line.push(word.to_owned());
+                continue;
+            }
+            _ => {
+                sorted.command_line.push(word.to_owned());
+                continue;
+            }
+        };
+        let value = inline.map_or_else(|| words.next().map(|(_, next)| next), Some).unwrap_or_default();
+        if value.is_empty() {
+            return Err(Refused { index, reason: format!("{flag:?} has no value") });
+        }
+        list.extend(value.split(',').map(|part| part.trim().to_owned()));
+    }
+    Ok(sorted)
+}
+
+/// The first of `names` that may not be set on the server, by its position.
+pub fn refused_environment<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<(usize, &'a str)> {
+    let mut index = 0;
+    names.find_map(|name| {
+        let found = REFUSED_ENVIRONMENT.contains(&name).then_some((index, name));
+        index += 1;
+        found
+    })
+}
+
+/// `--flag value` in one element.
+fn split_flag(element: &str) -> Option<(&str, &str)> {
+    let element = element.trim();
+    let (flag, value) = element.split_once(char::is_whitespace)?;
+    (flag.starts_with('-') && !flag.contains('=')).then(|| (flag, value.trim()))
+}
+
+/// Name and inline value of a flag. One dash or two: k3s takes both.
+fn parse(word: &str) -> Option<(&str, Option<&str>)> {
+    let name = word.strip_prefix('-')?;
+    let name = name.strip_prefix('-').unwrap_or(name);
+    Some(name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value))))
+}
+
+fn refuse_api_server_argument(index: usize, value: &str) -> Result<(), Refused> {
+    let value = value.trim_start_matches('-');
+    // Newer k3s also takes `name+=value` and `name-=value`.
+    let name = value.split('=').next().unwrap_or_default().trim_end_matches(['+', '-']);
+    if REFUSED_API_SERVER.contains(&name) {
+        let reason = format!("the API server's {name:?} cannot be set: the cluster is built on it");
+        return Err(Refused { index, reason });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn arguments(spec: &[&str]) -> Result<ServerArguments, Refused> {
+        server_arguments(&spec.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[rstest]
+    #[case(&["--token=secret"], 0)]
+    #[case(&["-t", "secret"], 0)]
+    #[case(&["-token", "secret"], 0)]
+    #[case(&["--debug", "--disable-agent=false"], 1)]
+    #[case(&["--data-dir /tmp"], 0)]
+    #[case(&["  --config=/etc/x"], 0)]
+    #[case(&["--https-listen-port", "7443"], 0)]
+    #[case(&["--service-cidr=10.0.0.0/8"], 0)]
+    #[case(&["--cluster-cidr=10.0.0.0/8"], 0)]
+    #[case(&["--cluster-dns=10.0.0.10"], 0)]
+    #[case(&["--egress-selector-mode=cluster"], 0)]
+    #[case(&["--server=https://elsewhere"], 0)]
+    #[case(&["-s", "https://elsewhere"], 0)]
+    #[case(&["--cluster-init"], 0)]
+    #[case(&["--cluster-reset"], 0)]
+    #[case(&["--kubelet-arg=x=y"], 0)]
+    #[case(&["--kube-apiserver-arg=client-ca-file=/tmp/ca"], 0)]
+    #[case(&["--kube-apiserver-arg", "client-ca-file=/tmp/ca"], 0)]
+    #[case(&["--kube-apiserver-arg --anonymous-auth=true"], 0)]
+    #[case(&["--kube-apiserver-arg=authorization-mode+=AlwaysAllow"], 0)]
+    #[case(&["--disable"], 0)]
+    fn refused(#[case] spec: &[&str], #[case] index: usize) {
+        let refused = arguments(spec).unwrap_err();
+        assert_eq!(refused.index, index);
+        assert!(
+            !refused.reason.contains("secret") || refused.reason.contains("tokenSecretRef"),
+            "{refused:?}"
+        );
+    }
+
+    #[rstest]
+    #[case(&["--debug", "--kube-apiserver-arg=v=2"], &["--debug", "--kube-apiserver-arg=v=2"])]
+    #[case(&["--kube-apiserver-arg", "v=2"], &["--kube-apiserver-arg", "v=2"])]
+    #[case(&["--etcd-arg quota=1 2"], &["--etcd-arg", "quota=1 2"])]
+    #[case(&["--node-label=a=b c"], &["--node-label=a=b c"])]
+    #[case(&[], &[])]
+    fn passed_on(#[case] spec: &[&str], #[case] words: &[&str]) {
+        let arguments = arguments(spec).unwrap();
+        assert_eq!(arguments.command_line, words);
+        assert!(arguments.disable.is_empty() && arguments.tls_sans.is_empty());
+    }
+
+    #[test]
+    fn lists_are_merged_into_the_configuration() {
+        let arguments = arguments(&[
+            "--disable",
+            "coredns,helm",
+            "--tls-san=a.example",
+            "--tls-san b.example",
+            "--debug",
+        ])
+        .unwrap();
+        assert_eq!(arguments.disable, ["coredns", "helm"]);
+        assert_eq!(arguments.tls_sans, ["a.example", "b.example"]);
+        assert_eq!(arguments.command_line, ["--debug"]);
+    }
+
+    #[test]
+    fn environment_that_overrides_the_configuration_is_refused() {
+        assert_eq!(refused_environment(["HTTP_PROXY", "K3S_TOKEN"].into_iter()), Some((1, "K3S_TOKEN")));
+        assert_eq!(refused_environment(["K3S_DEBUG", "HTTP_PROXY"].into_iter()), None);
+    }
+}

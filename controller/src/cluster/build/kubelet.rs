@@ -1,0 +1,297 @@
+//! The virtual kubelet: its configuration, certificates, identity in the host and Deployment.
+
+use super::kubeconfig::issued_by;
+use super::{Kind, Manifest, Site, capacity, certificates::Authorities, hash, secret_data, service, set};
+use crate::args::Images;
+use jiff::Timestamp;
+use k3k_api::labels::{self, component};
+use k3k_api::v1beta1::{ClusterSpec, VirtualClusterPolicySpec};
+use k3k_runtime::certificates::{self, Authority, Leaf, Pair, Usage, inspect, needs_renewal};
+use kube::api::DynamicObject;
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Its user name in the nested cluster, and the name of what grants rights to that user and, in the host, to its
+/// ServiceAccount.
+pub const USER: &str = "k3k-kubelet";
+/// Domain of the nested cluster's DNS names.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+/// Where its configuration is mounted.
+const CONFIG_DIR: &str = "/opt/rancher/k3k";
+/// Port of its probes and metrics.
+const ADMIN_PORT: i32 = 8080;
+/// The user it runs as.
+const UID: i64 = 65532;
+/// How long its certificates are valid.
+const LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The configuration file. See docs/architecture.md, "Files of the virtual kubelet".
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// Name of the Cluster.
+    pub cluster_name: String,
+    /// Its namespace, where the host copies of tenants' objects are.
+    pub cluster_namespace: String,
+    /// Its UID, which owns those copies.
+    #[serde(rename = "clusterUID")]
+    pub cluster_uid: String,
+    /// Name of the virtual node.
+    pub node_name: String,
+    /// Address of the virtual node, where the nested API server reaches the virtual kubelet.
+    #[serde(rename = "nodeIP")]
+    pub node_ip: IpAddr,
+    /// Port at that address.
+    pub kubelet_port: i32,
+    /// Address of the nested API.
+    #[serde(rename = "serverIP")]
+    pub server_ip: IpAddr,
+    /// Address of nested DNS.
+    #[serde(rename = "dnsIP")]
+    pub dns_ip: String,
+    /// Domain of nested DNS.
+    pub cluster_domain: String,
+    /// Version of k3s, as in the image tag.
+    pub version: String,
+    /// What the node offers.
+    pub capacity: capacity::Resources,
+}
+
+/// What keeps the Secret from being made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A certificate cannot be issued.
+    #[error(transparent)]
+    Issue(#[from] certificates::Error),
+    /// The YAML cannot be written.
+    #[error("writing YAML: {0}")]
+    Write(#[from] serde_saphyr::ser::Error),
+}
+
+impl Config {
+    /// Changes when the virtual kubelet must start anew. Capacity and certificates are not part of it: they change
+    /// on their own, and the virtual kubelet follows its mounted files.
+    pub fn hash(&self) -> String {
+        let fixed = Self { capacity: BTreeMap::new(), ..self.clone() };
+        hash(json!(fixed).to_string().as_bytes())
+    }
+}
+
+/// The Secret with configuration and certificates. Present certificates that are right are kept.
+pub fn secret(
+    site: &Site,
+    config: &Config,
+    authorities: &Authorities,
+    present: Option<&DynamicObject>,
+    now: Timestamp,
+) -> Result<Manifest, Error> {
+    let present = present.map(secret_data).unwrap_or_default();
+    let client = Leaf {
+        common_name: USER.to_owned(),
+        organizations: Vec::new(),
+        dns_names: Vec::new(),
+        ip_addresses: Vec::new(),
+        usages: vec![Usage::Client],
+        lifetime: LIFETIME,
+    };
+    let serving = Leaf {
+        common_name: config.node_name.clone(),
+        organizations: Vec::new(),
+        dns_names: vec![config.node_name.clone()],
+        ip_addresses: vec![config.node_ip],
+        usages: vec![Usage::Server],
+        lifetime: LIFETIME,
+    };
+    let client = keep_or_issue(&present, "client", &client, &authorities.client, now)?;
+    let serving = keep_or_issue(&present, "tls", &serving, &authorities.server, now)?;
+    let data = BTreeMap::from([
+        ("config.yaml".to_owned(), serde_saphyr::to_string(config)?),
+        ("server-ca.crt".to_owned(), authorities.server.certificate_pem().to_owned()),
+        ("client-ca.crt".to_owned(), authorities.client.certificate_pem().to_owned()),
+        ("client.crt".to_owned(), client.certificate),
+        ("client.key".to_owned(), client.key),
+        ("tls.crt".to_owned(), serving.certificate),
+        ("tls.key".to_owned(), serving.key),
+    ]);
+    Ok(Manifest::secret(site, site.names().agent_config(), component::KUBELET, &data))
+}
+
+/// The pair `<name>.crt`, `<name>.key` that is there, if it is what `leaf` asks for; else a new one.
+fn keep_or_issue(
+    present: &BTreeMap<String, String>,
+    name: &str,
+    leaf: &Leaf,
+    authority: &Authority,
+    now: Timestamp,
+) -> Result<Pair, certificates::Error> {
+    if let (Some(certificate), Some(key)) =
+        (present.get(&format!("{name}.crt")), present.get(&format!("{name}.key")))
+        && issued_by(certificate, authority)
+        && inspect(certificate).is_ok_and(|facts| {
+            facts.common_name == leaf.common_name
+                && facts.dns_names == leaf.dns_names
+                && facts.ip_addresses == leaf.ip_addresses
+                && !needs_renewal(&facts, now)
+        })
+    {
+        return Ok(Pair { certificate: certificate.clone(), key: key.clone() });
+    }
+    authority.issue(leaf)
+}
+
+/// Its identity in the host.
+pub fn service_account(site: &Site) -> Manifest {
+    Manifest::new(site, Kind::ServiceAccount, site.names().kubelet(), component::KUBELET, json!({}))
+}
+
+/// What it may do in the cluster's namespace: the ClusterRole that is installed with k3k.
+pub fn role_binding(site: &Site) -> Manifest {
+    let name = site.names().kubelet();
+    let body = json!({
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": USER },
+        "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": site.namespace }],
+    });
+    Manifest::new(site, Kind::RoleBinding, name, component::KUBELET, body)
+}
+
+/// The Deployment. One at a time: two would both own the node.
+pub fn deployment(
+    site: &Site,
+    spec: &ClusterSpec,
+    policy: Option<&VirtualClusterPolicySpec>,
+    images: &Images,
+    config_hash: &str,
+) -> Manifest {
+    let name = site.names().kubelet();
+    let field = |path: &str| json!({ "fieldRef": { "apiVersion": "v1", "fieldPath": path } });
+    let mut container = json!({
+        "name": "kubelet",
+        "image": images.kubelet,
+        "command": ["/usr/bin/k3k-kubelet"],
+        "args": ["--config", format!("{CONFIG_DIR}/config.yaml")],
+        "env": [
+            { "name": "POD_NAME", "valueFrom": field("metadata.name") },
+            { "name": "POD_NAMESPACE", "valueFrom": field("metadata.namespace") },
+            { "name": "POD_IP", "valueFrom": field("status.podIP") },
+        ],
+        "ports": [
+            { "name": "kubelet", "containerPort": service::KUBELET_PORT, "protocol": "TCP" },
+            { "name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP" },
+        ],
+        "readinessProbe": {
+            "httpGet": { "path": "/readyz", "port": ADMIN_PORT, "scheme": "HTTP" },
+            "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 3,
+        },
+        "resources": { "requests": { "cpu": "10m", "memory": "32Mi" }, "limits": { "memory": "64Mi" } },
+        "securityContext": {
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] },
+        },
+        "volumeMounts": [{ "name": "config", "mountPath": CONFIG_DIR, "readOnly": true }],
+    });
+    set(&mut container, "imagePullPolicy", images.image_pull_policy.as_ref());
+    let mut pod = json!({
+        "serviceAccountName": name,
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": 10,
+        "securityContext": {
+            "runAsNonRoot": true, "runAsUser": UID, "runAsGroup": UID, "fsGroup": UID,
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "containers": [container],
+        "volumes": [{ "name": "config", "secret": { "secretName": site.names().agent_config() } }],
+    });
+    if !images.pull_secrets.is_empty() {
+        let secrets: Vec<_> = images.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+        pod["imagePullSecrets"] = json!(secrets);
+    }
+    let node_selector =
+        policy.map(|policy| &policy.default_node_selector).filter(|labels| !labels.is_empty());
+    let node_selector = node_selector.or(Some(&spec.node_selector)).filter(|labels| !labels.is_empty());
+    set(&mut pod, "nodeSelector", node_selector);
+    let affinity = policy.and_then(|policy| policy.default_agent_affinity.as_ref());
+    set(&mut pod, "affinity", affinity.or(spec.agent_affinity.as_ref()));
+    let priority = policy.and_then(|policy| policy.default_priority_class.as_ref());
+    let priority = priority.or(spec.priority_class.as_ref()).filter(|name| !name.is_empty());
+    set(&mut pod, "priorityClassName", priority);
+    let body = json!({ "spec": {
+        "replicas": 1,
+        "strategy": { "type": "Recreate" },
+        "selector": { "matchLabels": { labels::CLUSTER: site.name, labels::COMPONENT: component::KUBELET } },
+        "template": {
+            "metadata": {
+                "labels": site.labels(component::KUBELET),
+                "annotations": { labels::CONFIG_HASH: config_hash },
+            },
+            "spec": pod,
+        },
+    }});
+    Manifest::new(site, Kind::Deployment, name, component::KUBELET, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::build::certificates::generate;
+
+    fn site() -> Site {
+        Site { name: "dev".into(), namespace: "k3k-dev".into(), uid: "u".into() }
+    }
+
+    fn config(node_ip: &str) -> Config {
+        Config {
+            cluster_name: "dev".into(),
+            cluster_namespace: "k3k-dev".into(),
+            cluster_uid: "u".into(),
+            node_name: "k3k-dev".into(),
+            node_ip: node_ip.parse().unwrap(),
+            kubelet_port: 10250,
+            server_ip: "10.43.0.5".parse().unwrap(),
+            dns_ip: "10.43.0.7".into(),
+            cluster_domain: CLUSTER_DOMAIN.into(),
+            version: "v1.36.3-k3s1".into(),
+            capacity: BTreeMap::new(),
+        }
+    }
+
+    fn data(manifest: &Manifest) -> BTreeMap<String, String> {
+        secret_data(&serde_json::from_value(manifest.object.clone()).unwrap())
+    }
+
+    #[test]
+    fn certificates_are_reissued_only_when_they_must() {
+        let authorities = Authorities::read(&generate("dev").unwrap()).unwrap();
+        let now = Timestamp::now();
+        let first = secret(&site(), &config("10.43.0.6"), &authorities, None, now).unwrap();
+        let stored = serde_json::from_value(first.object.clone()).unwrap();
+        assert_eq!(secret(&site(), &config("10.43.0.6"), &authorities, Some(&stored), now).unwrap(), first);
+
+        let moved = data(&secret(&site(), &config("10.43.0.9"), &authorities, Some(&stored), now).unwrap());
+        assert_ne!(moved["tls.crt"], data(&first)["tls.crt"]);
+        assert_eq!(moved["client.crt"], data(&first)["client.crt"]);
+        assert_eq!(
+            inspect(&moved["tls.crt"]).unwrap().ip_addresses,
+            ["10.43.0.9".parse::<IpAddr>().unwrap()]
+        );
+
+        let later = now + jiff::SignedDuration::from_hours(24 * 300);
+        let renewed =
+            data(&secret(&site(), &config("10.43.0.6"), &authorities, Some(&stored), later).unwrap());
+        assert_ne!(renewed["client.key"], data(&first)["client.key"]);
+        assert_ne!(renewed["tls.key"], data(&first)["tls.key"]);
+    }
+
+    #[test]
+    fn only_what_needs_a_restart_changes_the_hash() {
+        let mut config = config("10.43.0.6");
+        let before = config.hash();
+        config
+            .capacity
+            .insert("cpu".into(), k8s_openapi::apimachinery::pkg::api::resource::Quantity("4".into()));
+        assert_eq!(config.hash(), before);
+        config.version = "v1.36.4-k3s1".into();
+        assert_ne!(config.hash(), before);
+    }
+}

@@ -1,0 +1,210 @@
+//! Builders of the host objects of a cluster. Pure: what goes in decides what comes out.
+//!
+//! Objects are JSON with exactly the fields that the controller owns; typed structs would own their defaults too.
+
+pub mod arguments;
+pub mod capacity;
+pub mod certificates;
+pub mod config;
+pub mod kubeconfig;
+pub mod kubelet;
+pub mod server;
+pub mod service;
+pub mod token;
+
+use k3k_api::labels::{self, component};
+use k3k_api::names::ClusterNames;
+use k3k_api::v1beta1::{GROUP, VERSION};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::ResourceExt;
+use kube::api::{ApiResource, DynamicObject};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+/// The kinds of host objects that the controller makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Tokens, certificates and configurations.
+    Secret,
+    /// In front of the API, the virtual kubelet and nested DNS.
+    Service,
+    /// The virtual kubelet's identity in the host.
+    ServiceAccount,
+    /// What that identity may do.
+    RoleBinding,
+    /// The k3s servers.
+    StatefulSet,
+    /// The virtual kubelet.
+    Deployment,
+}
+
+impl Kind {
+    /// Group, version and plural, for a client.
+    pub fn resource(self) -> ApiResource {
+        match self {
+            Self::Secret => ApiResource::erase::<Secret>(&()),
+            Self::Service => ApiResource::erase::<Service>(&()),
+            Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
+            Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
+            Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
+            Self::Deployment => ApiResource::erase::<Deployment>(&()),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{self:?}")
+    }
+}
+
+/// Which cluster objects are built for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Name of the Cluster.
+    pub name: String,
+    /// Its namespace, which all objects share.
+    pub namespace: String,
+    /// Its UID, which owns all objects.
+    pub uid: String,
+}
+
+impl Site {
+    /// The site of a Cluster, or of anything with its metadata.
+    pub fn of(object: &impl ResourceExt) -> Self {
+        Self {
+            name: object.name_any(),
+            namespace: object.namespace().unwrap_or_default(),
+            uid: object.uid().unwrap_or_default(),
+        }
+    }
+
+    /// Names of the cluster's objects.
+    pub fn names(&self) -> ClusterNames<'_> {
+        ClusterNames(&self.name)
+    }
+
+    /// The reference that makes the Cluster the owner of an object.
+    pub fn owner_reference(&self) -> Value {
+        json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "Cluster", "name": self.name, "uid": self.uid,
+            "controller": true, "blockOwnerDeletion": true,
+        })
+    }
+
+    /// Labels of an object of `part`, see [`component`].
+    pub fn labels(&self, part: &str) -> Map<String, Value> {
+        let mut labels = Map::new();
+        let mut set = |key: &str, value: &str| labels.insert(key.to_owned(), value.into());
+        set(labels::CLUSTER, &self.name);
+        set(labels::COMPONENT, part);
+        set(labels::MANAGED_BY, labels::MANAGED_BY_CONTROLLER);
+        match part {
+            component::SERVER => {
+                set(labels::ROLE, labels::ROLE_SERVER);
+            }
+            component::KUBELET => {
+                set(labels::TYPE, labels::TYPE_AGENT);
+                set(labels::MODE, "shared");
+            }
+            _ => {}
+        }
+        labels
+    }
+}
+
+/// A host object as the controller wants it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// The object, without [`labels::APPLIED_HASH`].
+    pub object: Value,
+}
+
+impl Manifest {
+    /// An object of `part` owned by the cluster. `body` is everything but `apiVersion`, `kind` and `metadata`.
+    pub fn new(site: &Site, kind: Kind, name: String, part: &str, body: Value) -> Self {
+        let resource = kind.resource();
+        let mut object = json!({
+            "apiVersion": resource.api_version, "kind": resource.kind,
+            "metadata": {
+                "name": name, "namespace": site.namespace, "labels": site.labels(part),
+                "ownerReferences": [site.owner_reference()],
+            },
+        });
+        if let (Value::Object(object), Value::Object(body)) = (&mut object, body) {
+            object.extend(body);
+        }
+        Self { kind, name, object }
+    }
+
+    /// A Secret of `part`.
+    pub fn secret(site: &Site, name: String, part: &str, data: &BTreeMap<String, String>) -> Self {
+        let encoded: Map<String, Value> =
+            data.iter().map(|(key, text)| (key.clone(), base64(text).into())).collect();
+        Self::new(site, Kind::Secret, name, part, json!({ "type": "Opaque", "data": encoded }))
+    }
+
+    /// Adds annotations.
+    #[must_use]
+    pub fn annotated(mut self, annotations: &BTreeMap<String, String>) -> Self {
+        if !annotations.is_empty() {
+            self.object["metadata"]["annotations"] = json!(annotations);
+        }
+        self
+    }
+
+    /// The object to apply: with the hash of itself.
+    pub fn sealed(&self) -> Value {
+        let mut object = self.object.clone();
+        object["metadata"]["annotations"][labels::APPLIED_HASH] = self.hash().into();
+        object
+    }
+
+    /// A hash of the object.
+    pub fn hash(&self) -> String {
+        hash(self.object.to_string().as_bytes())
+    }
+}
+
+/// Hexadecimal SHA-256, cut to what suffices to notice a change.
+pub fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(16).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Base64 as in the `data` of a Secret and of a kubeconfig.
+pub fn base64(text: &str) -> String {
+    match serde_json::to_value(ByteString(text.as_bytes().to_vec())) {
+        Ok(Value::String(encoded)) => encoded,
+        _ => String::new(),
+    }
+}
+
+/// The texts in a Secret that was read. What is not text is left out.
+pub fn secret_data(secret: &DynamicObject) -> BTreeMap<String, String> {
+    let Some(data) = secret.data.get("data").and_then(Value::as_object) else { return BTreeMap::new() };
+    data.iter()
+        .filter_map(|(key, value)| {
+            let ByteString(bytes) = serde_json::from_value(value.clone()).ok()?;
+            Some((key.clone(), String::from_utf8(bytes).ok()?))
+        })
+        .collect()
+}
+
+/// Sets `key` if there is a value, so that absent fields are not owned.
+pub(crate) fn set<T: serde::Serialize>(object: &mut Value, key: &str, value: Option<T>) {
+    if let Some(value) = value {
+        object[key] = json!(value);
+    }
+}

@@ -1,0 +1,181 @@
+//! The StatefulSet of the k3s servers.
+
+use super::{Kind, Manifest, Site, certificates, service, set};
+use crate::args::Images;
+use k3k_api::labels::{self, component};
+use k3k_api::v1beta1::{ClusterSpec, MountRole, Storage, VirtualClusterPolicySpec};
+use serde_json::{Value, json};
+
+/// Where the configuration is mounted.
+const CONFIG_DIR: &str = "/opt/rancher/k3s/init";
+/// Where k3s keeps its data.
+const DATA_DIR: &str = "/var/lib/rancher/k3s";
+/// Name of the data volume, and of the volume claims.
+const DATA_VOLUME: &str = "varlibrancherk3s";
+
+/// What the server pods are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The Cluster's spec.
+    pub spec: &'a ClusterSpec,
+    /// The policy of the namespace; its values win.
+    pub policy: Option<&'a VirtualClusterPolicySpec>,
+    /// Where images come from.
+    pub images: &'a Images,
+    /// Tag of the k3s image.
+    pub version: &'a str,
+    /// The user's arguments, checked.
+    pub arguments: &'a [String],
+    /// Changes when the configuration changes.
+    pub config_hash: &'a str,
+}
+
+/// The StatefulSet.
+pub fn stateful_set(site: &Site, inputs: &Inputs<'_>) -> Manifest {
+    let names = site.names();
+    let mut spec = json!({
+        "replicas": inputs.spec.servers(), "serviceName": names.headless_service(),
+        "podManagementPolicy": "Parallel",
+        "selector": { "matchLabels": service::server_selector(site) },
+        "template": {
+            "metadata": {
+                "labels": site.labels(component::SERVER),
+                "annotations": { labels::CONFIG_HASH: inputs.config_hash },
+            },
+            "spec": pod(site, inputs),
+        },
+    });
+    if let Storage::Dynamic { class, size } = inputs.spec.persistence() {
+        let mut claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": { "name": DATA_VOLUME, "labels": site.labels(component::SERVER) },
+            "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": size } } },
+        });
+        set(&mut claim["spec"], "storageClassName", class);
+        spec["volumeClaimTemplates"] = json!([claim]);
+        // The data goes with the cluster, and stays when servers are only restarted or scaled down.
+        spec["persistentVolumeClaimRetentionPolicy"] =
+            json!({ "whenDeleted": "Delete", "whenScaled": "Retain" });
+    }
+    Manifest::new(site, Kind::StatefulSet, names.server(), component::SERVER, json!({ "spec": spec }))
+}
+
+fn pod(site: &Site, inputs: &Inputs<'_>) -> Value {
+    let (spec, policy) = (inputs.spec, inputs.policy);
+    let mut volumes = vec![
+        json!({ "name": "init-config", "secret": { "secretName": site.names().init_server_config() } }),
+        json!({ "name": "certificates", "secret": { "secretName": site.names().certificates() } }),
+        json!({ "name": "run", "emptyDir": {} }),
+        json!({ "name": "var-run", "emptyDir": {} }),
+        json!({ "name": "var-log", "emptyDir": {} }),
+    ];
+    if spec.persistence() == Storage::Ephemeral {
+        volumes.push(json!({ "name": DATA_VOLUME, "emptyDir": {} }));
+    }
+    let mut mounts = vec![
+        json!({ "name": "init-config", "mountPath": CONFIG_DIR, "readOnly": true }),
+        json!({ "name": DATA_VOLUME, "mountPath": DATA_DIR }),
+        json!({ "name": "run", "mountPath": "/run" }),
+        json!({ "name": "var-run", "mountPath": "/var/run" }),
+        json!({ "name": "var-log", "mountPath": "/var/log" }),
+    ];
+    mounts.extend(certificates::mounts().into_iter().map(|(key, path)| {
+        json!({ "name": "certificates", "mountPath": format!("{DATA_DIR}/server/tls/{path}"), "subPath": key, "readOnly": true })
+    }));
+    for addon in spec.addons.iter().filter_map(|addon| addon.secret_ref.as_deref()) {
+        let name = format!("addon-{addon}");
+        volumes.push(json!({ "name": name, "secret": { "secretName": addon } }));
+        mounts.push(json!({ "name": name, "mountPath": format!("{DATA_DIR}/server/manifests/{addon}"), "readOnly": true }));
+    }
+    add_secret_mounts(spec, &mut volumes, &mut mounts);
+
+    let mut pod = json!({
+        "containers": [container(site, inputs, &mounts)],
+        "volumes": volumes,
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": 30,
+    });
+    if !inputs.images.pull_secrets.is_empty() {
+        let secrets: Vec<Value> =
+            inputs.images.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+        pod["imagePullSecrets"] = json!(secrets);
+    }
+    let node_selector =
+        policy.map(|policy| &policy.default_node_selector).filter(|labels| !labels.is_empty());
+    let node_selector = node_selector.or(Some(&spec.node_selector)).filter(|labels| !labels.is_empty());
+    set(&mut pod, "nodeSelector", node_selector);
+    let priority = policy.and_then(|policy| policy.default_priority_class.as_ref());
+    let priority = priority.or(spec.priority_class.as_ref()).filter(|name| !name.is_empty());
+    set(&mut pod, "priorityClassName", priority);
+    let affinity = policy.and_then(|policy| policy.default_server_affinity.as_ref());
+    set(&mut pod, "affinity", affinity.or(spec.server_affinity.as_ref()));
+    let runtime = policy.and_then(|policy| policy.runtime_class_name.as_ref());
+    set(&mut pod, "runtimeClassName", runtime.or(spec.runtime_class_name.as_ref()));
+    let host_users = policy.and_then(|policy| policy.host_users);
+    set(&mut pod, "hostUsers", host_users.or(spec.host_users));
+    set(&mut pod, "resources", spec.server_resources.as_ref());
+    let security = spec.pod_security_context.as_ref().map(|context| json!(context));
+    pod["securityContext"] =
+        security.unwrap_or_else(|| json!({ "seccompProfile": { "type": "RuntimeDefault" } }));
+    pod
+}
+
+fn container(site: &Site, inputs: &Inputs<'_>, mounts: &[Value]) -> Value {
+    let field = |path: &str| json!({ "fieldRef": { "apiVersion": "v1", "fieldPath": path } });
+    let mut env = vec![
+        json!({ "name": "POD_NAME", "valueFrom": field("metadata.name") }),
+        json!({ "name": "POD_IP", "valueFrom": field("status.podIP") }),
+    ];
+    env.extend(inputs.spec.server_envs.iter().map(|variable| json!(variable)));
+    let mut args = vec!["server".to_owned(), "--config".to_owned(), format!("{CONFIG_DIR}/config.yaml")];
+    args.extend(inputs.arguments.iter().map(|word| escape(word)));
+    let mut container = json!({
+        "name": site.names().server(),
+        "image": format!("{}:{}", inputs.images.server, inputs.version),
+        // The image's entry point is k3s: no shell takes part, so signals and exit codes are k3s' own.
+        "args": args,
+        "env": env,
+        "ports": [{ "name": "api", "containerPort": service::SERVER_PORT, "protocol": "TCP" }],
+        "volumeMounts": mounts,
+        "readinessProbe": {
+            "tcpSocket": { "port": service::SERVER_PORT }, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 5,
+        },
+    });
+    set(&mut container, "imagePullPolicy", inputs.images.server_image_pull_policy.as_ref());
+    if inputs.spec.server_resources.is_none() && !inputs.spec.server_limit.is_empty() {
+        container["resources"] = json!({ "limits": inputs.spec.server_limit });
+    }
+    let security = inputs.policy.and_then(|policy| policy.security_context.as_ref());
+    let security = security.or(inputs.spec.security_context.as_ref()).map(|context| json!(context));
+    container["securityContext"] = security.unwrap_or_else(|| {
+        json!({ "privileged": false, "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } })
+    });
+    container
+}
+
+/// `spec.secretMounts` of servers. As in upstream, entries without a Secret or a path are skipped.
+fn add_secret_mounts(spec: &ClusterSpec, volumes: &mut Vec<Value>, mounts: &mut Vec<Value>) {
+    for mount in &spec.secret_mounts {
+        let (Some(secret), Some(path)) = (&mount.secret_name, &mount.mount_path) else { continue };
+        if mount.role.unwrap_or_default() == MountRole::Agent {
+            continue;
+        }
+        let name = mount.name.as_ref().unwrap_or(secret);
+        let mut source = json!({ "secretName": secret });
+        set(&mut source, "items", Some(&mount.items).filter(|items| !items.is_empty()));
+        set(&mut source, "defaultMode", mount.default_mode);
+        set(&mut source, "optional", mount.optional);
+        if !volumes.iter().any(|volume| volume["name"] == json!(name)) {
+            volumes.push(json!({ "name": name, "secret": source }));
+        }
+        let mut entry = json!({ "name": name, "mountPath": path, "readOnly": true });
+        set(&mut entry, "subPath", mount.sub_path.as_ref());
+        mounts.push(entry);
+    }
+}
+
+/// Kubernetes would expand `$(NAME)` in arguments.
+fn escape(word: &str) -> String {
+    word.replace("$(", "$$(")
+}

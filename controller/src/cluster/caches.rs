@@ -1,0 +1,74 @@
+//! What the controller remembers of the host: only objects of clusters, and of those only what it reads.
+
+use super::Guarded;
+use super::build::{Kind, Site};
+use k3k_api::labels::{self, component};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::ResourceExt;
+use kube::api::{DynamicObject, PartialObjectMeta};
+use kube::runtime::reflector::{ObjectRef, Store};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Read sides of the caches. `watch` holds the write sides.
+#[derive(Clone)]
+pub struct Caches {
+    /// All Clusters.
+    pub clusters: Store<Guarded>,
+    /// Our Services, StatefulSets and Deployments.
+    pub owned: Vec<(Kind, Store<DynamicObject>)>,
+    /// Our server and kubelet pods, without their specs.
+    pub pods: Store<Pod>,
+    /// Namespaces that hold clusters.
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// The host's nodes: labels and what they can hold.
+    pub nodes: Store<Node>,
+}
+
+impl Caches {
+    /// Waits for the first list of each.
+    pub async fn ready(&self) {
+        // An error means that the watch has ended, which only happens at shutdown.
+        let _ = self.pods.wait_until_ready().await;
+        let _ = self.namespaces.wait_until_ready().await;
+        let _ = self.nodes.wait_until_ready().await;
+        for (_, store) in &self.owned {
+            let _ = store.wait_until_ready().await;
+        }
+    }
+
+    /// One of our objects. None also if it is not ours, or too new to be known.
+    pub fn owned(&self, site: &Site, kind: Kind, name: &str) -> Option<Arc<DynamicObject>> {
+        let (_, store) = self.owned.iter().find(|(candidate, _)| *candidate == kind)?;
+        store.get(&ObjectRef::new_with(name, kind.resource()).within(&site.namespace))
+    }
+
+    /// Pods of one part of a cluster, see [`component`].
+    pub fn pods(&self, site: &Site, part: &str) -> Vec<Arc<Pod>> {
+        let of = |pod: &Pod, key: &str| pod.labels().get(key).cloned().unwrap_or_default();
+        let mut pods = self.pods.state_filter(|pod| {
+            pod.namespace().as_deref() == Some(&site.namespace)
+                && of(pod, labels::CLUSTER) == site.name
+                && of(pod, labels::COMPONENT) == part
+        });
+        pods.sort_by_key(|pod| pod.name_any());
+        pods
+    }
+
+    /// Server pods of a cluster.
+    pub fn server_pods(&self, site: &Site) -> Vec<Arc<Pod>> {
+        self.pods(site, component::SERVER)
+    }
+
+    /// Labels of a namespace that is known to hold clusters.
+    pub fn namespace_labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        self.namespaces.get(&ObjectRef::new(name)).map(|namespace| namespace.labels().clone())
+    }
+
+    /// Names of the clusters in a namespace.
+    pub fn clusters_in(&self, namespace: &str) -> Vec<ObjectRef<Guarded>> {
+        let clusters =
+            self.clusters.state_filter(|cluster| cluster.namespace().as_deref() == Some(namespace));
+        clusters.iter().map(|cluster| ObjectRef::from_obj(&**cluster)).collect()
+    }
+}

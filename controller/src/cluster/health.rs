@@ -1,0 +1,135 @@
+//! Asking each nested API whether it is well, and following its node. One task per cluster.
+//!
+//! Before the API answers there is nothing to watch, so the task asks again and again, soon. From then on a watch
+//! tells. When the watch breaks or a server pod changes, it asks again.
+
+mod access;
+mod nested;
+
+use super::Guarded;
+use super::build::Site;
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use kube::runtime::reflector::ObjectRef;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+pub use nested::{Identity, Target};
+
+/// What is known of one nested cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// The API server.
+    pub api: Report,
+    /// The virtual node.
+    pub node: Report,
+}
+
+/// Well, or not and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Well.
+    pub ok: bool,
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl Report {
+    /// All is well.
+    pub fn well(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { ok: true, reason, message: message.into() }
+    }
+
+    /// Something is missing.
+    pub fn missing(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { ok: false, reason, message: message.into() }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            api: Report::missing("NotAsked", "the nested API has not been asked yet"),
+            node: Report::missing("NotAsked", "the nested API has not been asked yet"),
+        }
+    }
+}
+
+/// The health of all clusters.
+pub struct Registry {
+    followed: Mutex<HashMap<String, Followed>>,
+    changed: UnboundedSender<ObjectRef<Guarded>>,
+}
+
+/// One cluster's entry. Dropping it ends its task.
+struct Followed {
+    target: Target,
+    servers: String,
+    health: Arc<Mutex<Health>>,
+    recheck: Arc<Notify>,
+    task: AbortHandle,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Registry {
+    /// An empty registry, and the Clusters whose health changes from now on.
+    pub fn new() -> (Self, UnboundedReceiver<ObjectRef<Guarded>>) {
+        let (changed, changes) = unbounded();
+        (Self { followed: Mutex::default(), changed }, changes)
+    }
+
+    /// Begins to follow a cluster, or goes on. `servers` describes its server pods: when it changes, the API is
+    /// asked at once.
+    pub fn follow(&self, site: &Site, target: Target, servers: String) {
+        let mut followed = lock(&self.followed);
+        if let Some(entry) = followed.get_mut(&site.uid)
+            && entry.target == target
+        {
+            if entry.servers != servers {
+                entry.servers = servers;
+                entry.recheck.notify_one();
+            }
+            return;
+        }
+        let health = Arc::new(Mutex::new(Health::default()));
+        let recheck = Arc::new(Notify::new());
+        let publish = {
+            let (health, changed) = (health.clone(), self.changed.clone());
+            let object = ObjectRef::new(&site.name).within(&site.namespace);
+            move |update: &dyn Fn(&mut Health)| {
+                let mut health = lock(&health);
+                let before = health.clone();
+                update(&mut health);
+                if *health != before {
+                    // The receiver lives as long as the controller runs.
+                    let _ = changed.unbounded_send(object.clone());
+                }
+            }
+        };
+        let task = tokio::spawn(nested::follow(target.clone(), recheck.clone(), publish)).abort_handle();
+        followed.insert(site.uid.clone(), Followed { target, servers, health, recheck, task });
+    }
+
+    /// What is known of a cluster now.
+    pub fn of(&self, uid: &str) -> Health {
+        lock(&self.followed).get(uid).map(|entry| lock(&entry.health).clone()).unwrap_or_default()
+    }
+
+    /// Stops following a cluster.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.followed).remove(uid);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of these locks; the data is whole in any case.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,238 @@
+//! The task that follows one nested cluster.
+
+use super::{Health, Report, access};
+use crate::cluster::build::base64;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use futures::TryStreamExt as _;
+use k3k_runtime::certificates::Pair;
+use k8s_openapi::api::core::v1::Node;
+use kube::config::AuthInfo;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Config};
+use std::error::Error as _;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Longest wait for an answer to `/readyz`.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a starting server is asked at short intervals.
+const STARTING: Duration = Duration::from_secs(120);
+
+/// Where a nested API is and who we are there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    /// URL of the API.
+    pub endpoint: String,
+    /// PEM of the authority that signs its certificate.
+    pub server_ca: String,
+    /// PEM of the authority that signed ours; it changes only if the cluster's credentials do.
+    pub client_ca: String,
+    /// Name of the virtual node.
+    pub node: String,
+    /// Our certificate and key. Not compared: it is minted at each call.
+    pub identity: Identity,
+}
+
+/// A client certificate. Any two are equal, so that a new one alone does not restart a task.
+#[derive(Clone)]
+pub struct Identity(pub Arc<dyn Fn() -> Result<Pair, String> + Send + Sync>);
+
+impl PartialEq for Identity {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Identity {}
+
+/// Follows the cluster until the task is aborted.
+pub(super) async fn follow(
+    target: Target,
+    recheck: Arc<Notify>,
+    publish: impl Fn(&dyn Fn(&mut Health)) + Send + 'static,
+) {
+    let report_api = |report: Report| {
+        publish(&move |health: &mut Health| {
+            if !report.ok {
+                health.node = Report::missing("APINotReady", "unknown while the nested API does not answer");
+            }
+            health.api = report.clone();
+        });
+    };
+    let report_node = |report: Report| publish(&move |health: &mut Health| health.node = report.clone());
+    loop {
+        let client = until_ready(&target, &recheck, &report_api).await;
+        tokio::select! {
+            () = follow_node(client, &target.node, &report_node) => {}
+            () = recheck.notified() => {}
+        }
+    }
+}
+
+/// Asks until the API says that it is ready. Short intervals while a server may be starting, longer ones later; a
+/// change of the server pods starts over.
+async fn until_ready(target: &Target, recheck: &Notify, report: &impl Fn(Report)) -> Client {
+    let intervals = |longest| {
+        let builder =
+            ExponentialBuilder::default().with_min_delay(Duration::from_millis(50)).with_factor(1.5);
+        builder.with_max_delay(longest).without_max_times().build()
+    };
+    loop {
+        let client = match client(target) {
+            Ok(client) => client,
+            Err(message) => {
+                report(Report::missing("NoClient", message));
+                recheck.notified().await;
+                continue;
+            }
+        };
+        let begun = Instant::now();
+        let (mut soon, mut later) =
+            (intervals(Duration::from_millis(250)), intervals(Duration::from_secs(5)));
+        let mut granted = false;
+        loop {
+            match ask(&client, &mut granted).await {
+                Ok(()) => {
+                    report(Report::well("Ready", "the nested API answers and is ready"));
+                    return client;
+                }
+                Err(reason) => report(reason),
+            }
+            let delay = if begun.elapsed() < STARTING { soon.next() } else { later.next() };
+            tokio::select! {
+                () = sleep(delay.unwrap_or(PATIENCE)) => {}
+                () = recheck.notified() => break,
+            }
+        }
+    }
+}
+
+/// One question. Grants the virtual kubelet's rights first: the sooner it has them, the sooner there is a node.
+async fn ask(client: &Client, granted: &mut bool) -> Result<(), Report> {
+    if !*granted {
+        answer(access::grant(client)).await?;
+        *granted = true;
+    }
+    let request = http::Request::get("/readyz").body(Vec::new());
+    let request = request.map_err(|error| Report::missing("NoClient", error.to_string()))?;
+    answer(client.request_text(request)).await?;
+    Ok(())
+}
+
+async fn answer<T>(question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Report> {
+    match timeout(PATIENCE, question).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(describe(&error)),
+        Err(_) => Err(Report::missing("NoAnswer", "the nested API does not answer in time")),
+    }
+}
+
+/// A failure in words that stay the same while its cause does.
+fn describe(error: &kube::Error) -> Report {
+    if let kube::Error::Api(status) = error {
+        return match status.code {
+            401 | 403 => Report::missing(
+                "Unauthorized",
+                "the nested API does not accept the cluster's own certificates; was its data made with other ones?",
+            ),
+            _ => Report::missing("Starting", "the nested API is starting"),
+        };
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    tracing::debug!(error = text, "nested API");
+    if text.contains("certificate") {
+        return Report::missing(
+            "Untrusted",
+            "who answers at the nested API's address cannot prove to be it: its certificate is not signed by the cluster's authority",
+        );
+    }
+    Report::missing("Unreachable", "nothing answers at the nested API's address yet")
+}
+
+/// A client of the nested API that trusts only the cluster's authority.
+fn client(target: &Target) -> Result<Client, String> {
+    let identity = (target.identity.0)()?;
+    let endpoint =
+        target.endpoint.parse().map_err(|error| format!("the URL {:?}: {error}", target.endpoint))?;
+    let mut config = Config::new(endpoint);
+    config.root_cert = Some(vec![certificate_der(&target.server_ca)?]);
+    config.auth_info = serde_json::from_value::<AuthInfo>(serde_json::json!({
+        "client-certificate-data": base64(&identity.certificate), "client-key-data": base64(&identity.key),
+    }))
+    .map_err(|error| error.to_string())?;
+    config.connect_timeout = Some(PATIENCE);
+    config.proxy_url = None;
+    // We ask again ourselves.
+    config.default_retry = false;
+    Client::try_from(config).map_err(|error| error.to_string())
+}
+
+/// The DER of a PEM certificate.
+fn certificate_der(pem: &str) -> Result<Vec<u8>, String> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+    let der =
+        CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| format!("the server CA: {error}"))?;
+    Ok(der.to_vec())
+}
+
+/// Reports the node's readiness until the watch breaks.
+async fn follow_node(client: Client, name: &str, report: &impl Fn(Report)) {
+    let missing = || {
+        Report::missing("NodeMissing", format!("the virtual kubelet has not registered node {name:?} yet"))
+    };
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut events = pin!(watcher(Api::<Node>::all(client), config));
+    let mut seen = false;
+    loop {
+        match events.try_next().await {
+            Ok(Some(Event::Apply(node) | Event::InitApply(node))) => {
+                seen = true;
+                report(judge(&node, name));
+            }
+            Ok(Some(Event::Delete(_))) => report(missing()),
+            Ok(Some(Event::Init)) => seen = false,
+            Ok(Some(Event::InitDone)) => {
+                if !seen {
+                    report(missing());
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%error, "the watch on nested nodes broke");
+                return;
+            }
+        }
+    }
+}
+
+fn judge(node: &Node, name: &str) -> Report {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    match conditions.iter().find(|condition| condition.type_ == "Ready") {
+        Some(ready) if ready.status == "True" => Report::well("Ready", format!("node {name:?} is ready")),
+        Some(ready) if ready.status == "Unknown" => Report::missing(
+            "NodeSilent",
+            format!("node {name:?} no longer reports: is the virtual kubelet running?"),
+        ),
+        Some(ready) => {
+            let detail = ready
+                .message
+                .as_deref()
+                .filter(|message| !message.is_empty())
+                .unwrap_or("it gives no reason");
+            Report::missing("NodeNotReady", format!("node {name:?} is not ready: {detail}"))
+        }
+        None => Report::missing("NodeNotReady", format!("node {name:?} has not reported its state yet")),
+    }
+}
+
+#[cfg(test)]
+#[path = "nested_tests.rs"]
+mod tests;

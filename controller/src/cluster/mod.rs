@@ -1,0 +1,49 @@
+//! The reconciler of Clusters: observe → plan → apply → status.
+
+pub mod apply;
+pub mod build;
+pub mod caches;
+pub mod credentials;
+pub mod error;
+pub mod events;
+pub mod finalize;
+pub mod health;
+pub mod host;
+pub mod namespace;
+pub mod observe;
+pub mod plan;
+pub mod pods;
+pub mod reconcile;
+pub mod retry;
+pub mod status;
+pub mod validate;
+pub mod watch;
+
+use crate::args::Images;
+use crate::metrics::Metrics;
+use k3k_api::v1beta1::Cluster;
+use kube::Client;
+use kube::core::DeserializeGuard;
+
+/// A Cluster as it is watched: one that does not fit the schema is reported, not a broken watch.
+pub type Guarded = DeserializeGuard<Cluster>;
+
+/// What reconciles share.
+pub struct Context {
+    /// The host.
+    pub client: Client,
+    /// Facts about the host.
+    pub host: host::Host,
+    /// What is remembered of the host.
+    pub caches: caches::Caches,
+    /// The health of the nested clusters.
+    pub health: health::Registry,
+    /// Events on Clusters.
+    pub events: events::Events,
+    /// How soon a failed reconcile is tried again.
+    pub retries: retry::Retries,
+    /// Where images come from.
+    pub images: Images,
+    /// Counters.
+    pub metrics: Metrics,
+}

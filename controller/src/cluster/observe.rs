@@ -1,0 +1,162 @@
+//! Reading what a reconcile needs to know, mostly from caches. Secrets are read one by one, by name: the controller
+//! has no right to list them.
+
+use super::Context;
+use super::apply::{self, Live};
+use super::build::capacity::{self, Resources};
+use super::build::{Kind, Site};
+use super::error::Error;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k3k_api::labels;
+use k3k_api::v1beta1::{Cluster, VirtualClusterPolicy, VirtualClusterPolicySpec};
+use k8s_openapi::api::core::v1::{Node, ResourceQuota};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use std::collections::{BTreeMap, HashMap};
+
+/// Requests on their way at the same time for one cluster.
+const CONCURRENCY: usize = 6;
+
+/// What is known about a cluster and its surroundings before anything is decided.
+#[derive(Debug)]
+pub struct Observed {
+    /// Version of the host.
+    pub host_version: String,
+    /// The host's Service address range.
+    pub host_service_cidr: String,
+    /// The policy that the namespace names.
+    pub policy_name: Option<String>,
+    /// That policy, if it exists.
+    pub policy: Option<VirtualClusterPolicySpec>,
+    /// What the host can hold.
+    pub capacity: Resources,
+    /// The cluster's objects.
+    pub live: Live,
+    /// Secrets that the spec names and that exist, by name.
+    pub named_secrets: HashMap<String, kube::api::DynamicObject>,
+}
+
+/// Reads everything. `namespace_labels` are those of the cluster's namespace.
+pub async fn observe(
+    context: &Context,
+    site: &Site,
+    cluster: &Cluster,
+    namespace_labels: &BTreeMap<String, String>,
+) -> Result<Observed, Error> {
+    let policy_name = namespace_labels.get(labels::POLICY_NAME).filter(|name| !name.is_empty()).cloned();
+    let status = cluster.status.as_ref();
+    let host_version = async {
+        // What a cluster began with is kept: a newer host must not upgrade it behind its owner's back.
+        match status.and_then(|status| status.host_version.clone()) {
+            Some(version) => Ok(version),
+            None => context.host.version().await.map(str::to_owned),
+        }
+    };
+    let host_service_cidr = async {
+        match status.and_then(|status| status.service_cidr.clone()) {
+            Some(range) => Ok(range),
+            None => context.host.service_cidr().await.map(str::to_owned),
+        }
+    };
+    let (host_version, host_service_cidr, policy, capacity, live, named_secrets) = tokio::try_join!(
+        host_version,
+        host_service_cidr,
+        policy(context, policy_name.as_deref()),
+        capacity_for(context, site, cluster),
+        live(context, site),
+        named_secrets(context, site, cluster),
+    )?;
+    Ok(Observed { host_version, host_service_cidr, policy_name, policy, capacity, live, named_secrets })
+}
+
+async fn policy(context: &Context, name: Option<&str>) -> Result<Option<VirtualClusterPolicySpec>, Error> {
+    let Some(name) = name else { return Ok(None) };
+    let policies: Api<VirtualClusterPolicy> = Api::all(context.client.clone());
+    let found = policies.get_opt(name).await;
+    let found =
+        found.map_err(|source| Error::Read { what: format!("VirtualClusterPolicy {name:?}"), source })?;
+    Ok(found.map(|policy| policy.spec))
+}
+
+async fn capacity_for(context: &Context, site: &Site, cluster: &Cluster) -> Result<Resources, Error> {
+    let wanted = &cluster.spec.node_selector;
+    let nodes = context.caches.nodes.state_filter(|node| {
+        let labels = node.labels();
+        is_usable(node) && wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+    });
+    let allocatable = nodes.iter().filter_map(|node| node.status.as_ref()?.allocatable.as_ref());
+    let total = capacity::sum(allocatable);
+    let quotas: Api<ResourceQuota> = Api::namespaced(context.client.clone(), &site.namespace);
+    let quotas = quotas.list(&ListParams::default()).await;
+    let quotas = quotas.map_err(|source| Error::Read {
+        what: format!("ResourceQuotas in namespace {:?}", site.namespace),
+        source,
+    })?;
+    let hard = quotas.items.iter().filter_map(|quota| quota.spec.as_ref()?.hard.as_ref());
+    Ok(capacity::limited(total, hard))
+}
+
+/// Whether pods can be placed on the node now.
+pub fn is_usable(node: &Node) -> bool {
+    let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    !unschedulable
+        && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// The cluster's objects. What is not cached is asked for: it may exist and be somebody else's.
+async fn live(context: &Context, site: &Site) -> Result<Live, Error> {
+    let names = site.names();
+    let wanted = [
+        (Kind::Secret, names.certificates()),
+        (Kind::Secret, names.token()),
+        (Kind::Secret, names.init_server_config()),
+        (Kind::Secret, names.kubeconfig()),
+        (Kind::Secret, names.agent_config()),
+        (Kind::Service, names.service()),
+        (Kind::Service, names.headless_service()),
+        (Kind::Service, names.kubelet()),
+        (Kind::Service, names.dns_service()),
+        (Kind::ServiceAccount, names.kubelet()),
+        (Kind::RoleBinding, names.kubelet()),
+        (Kind::StatefulSet, names.server()),
+        (Kind::Deployment, names.kubelet()),
+    ];
+    let read = wanted.into_iter().map(|(kind, name)| async move {
+        let object = match context.caches.owned(site, kind, &name) {
+            Some(cached) => Some((*cached).clone()),
+            None => get(context, site, kind, &name).await?,
+        };
+        Ok::<_, Error>(object.map(|object| ((kind, name), object)))
+    });
+    let read: Vec<_> = stream::iter(read).buffer_unordered(CONCURRENCY).try_collect().await?;
+    Ok(Live(read.into_iter().flatten().collect()))
+}
+
+async fn named_secrets(
+    context: &Context,
+    site: &Site,
+    cluster: &Cluster,
+) -> Result<HashMap<String, kube::api::DynamicObject>, Error> {
+    let mut found = HashMap::new();
+    let reference = cluster.spec.token_secret_ref.as_ref();
+    let foreign =
+        reference.and_then(|reference| reference.namespace.as_ref()).is_some_and(|ns| *ns != site.namespace);
+    if let Some(name) = reference.and_then(|reference| reference.name.as_ref())
+        && !foreign
+        && let Some(secret) = get(context, site, Kind::Secret, name).await?
+    {
+        found.insert(name.clone(), secret);
+    }
+    Ok(found)
+}
+
+async fn get(
+    context: &Context,
+    site: &Site,
+    kind: Kind,
+    name: &str,
+) -> Result<Option<kube::api::DynamicObject>, Error> {
+    let object = apply::api(&context.client, site, kind).get_opt(name).await;
+    object.map_err(|source| Error::Read { what: format!("{kind} {name:?}"), source })
+}

@@ -1,0 +1,218 @@
+//! Which Clusters are accepted. Pure.
+
+use super::build::arguments::{self, ServerArguments};
+use super::build::{Site, secret_data, token};
+use super::error::Error;
+use super::observe::Observed;
+use k3k_api::v1beta1::{ClusterSpec, ClusterStatus, Mode};
+use k3k_api::version;
+
+/// Range of pod addresses of shared clusters, when the spec does not say. Pods have the host's addresses; k3s wants
+/// to know a range all the same.
+const CLUSTER_CIDR: &str = "10.42.0.0/16";
+/// The longest name for which the StatefulSet's name leaves room for the hash in the `controller-revision-hash` label.
+const MAX_NAME: usize = 41;
+
+/// What follows from an accepted Cluster.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Tag of the k3s image.
+    pub version: String,
+    /// Range of pod addresses.
+    pub cluster_cidr: String,
+    /// Range of Service addresses.
+    pub service_cidr: String,
+    /// The user's arguments, sorted.
+    pub arguments: ServerArguments,
+    /// A token that the user brings.
+    pub token: Option<String>,
+}
+
+/// Accepts the Cluster, or says which field is wrong. `status` is what the cluster began with.
+pub fn cluster(
+    site: &Site,
+    spec: &ClusterSpec,
+    status: Option<&ClusterStatus>,
+    observed: &Observed,
+) -> Result<Accepted, Error> {
+    name(&site.name)?;
+    unchanged(spec, status)?;
+    policy(spec, observed)?;
+    supported(spec)?;
+    namespaces(site, spec)?;
+    let arguments = arguments::server_arguments(&spec.server_args)
+        .map_err(|refused| invalid(format!("spec.serverArgs[{}]", refused.index), refused.reason))?;
+    if let Some((index, name)) =
+        arguments::refused_environment(spec.server_envs.iter().map(|env| env.name.as_str()))
+    {
+        let message = format!("{name} cannot be set: the controller decides what it says");
+        return Err(invalid(format!("spec.serverEnvs[{index}].name"), message));
+    }
+    Ok(Accepted {
+        version: version(spec, &observed.host_version)?,
+        cluster_cidr: spec.cluster_cidr.clone().unwrap_or_else(|| CLUSTER_CIDR.to_owned()),
+        service_cidr: spec.service_cidr.clone().unwrap_or_else(|| observed.host_service_cidr.clone()),
+        arguments,
+        token: own_token(spec, observed)?,
+    })
+}
+
+fn name(name: &str) -> Result<(), Error> {
+    let is_label =
+        name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if name == "system" {
+        return Err(invalid("metadata.name", "\"system\" is reserved: choose another name"));
+    }
+    if !is_label || name.len() > MAX_NAME {
+        let message = format!(
+            "{name:?} must consist of lower-case letters, digits and '-' and have at most {MAX_NAME} characters, because the names of pods are made of it"
+        );
+        return Err(invalid("metadata.name", message));
+    }
+    Ok(())
+}
+
+/// The schema refuses to change these fields, but cannot refuse to set them later on.
+fn unchanged(spec: &ClusterSpec, status: Option<&ClusterStatus>) -> Result<(), Error> {
+    let Some(status) = status else { return Ok(()) };
+    let fields = [
+        ("spec.clusterCIDR", &spec.cluster_cidr, &status.cluster_cidr),
+        ("spec.serviceCIDR", &spec.service_cidr, &status.service_cidr),
+        ("spec.clusterDNS", &spec.cluster_dns, &status.cluster_dns),
+    ];
+    for (field, wanted, used) in fields {
+        if let (Some(wanted), Some(used)) = (wanted, used)
+            && wanted != used
+        {
+            let message = format!("it cannot become {wanted:?}: the cluster was made with {used:?}");
+            return Err(invalid(field, message));
+        }
+    }
+    Ok(())
+}
+
+fn policy(spec: &ClusterSpec, observed: &Observed) -> Result<(), Error> {
+    let Some(name) = &observed.policy_name else { return Ok(()) };
+    let Some(policy) = &observed.policy else {
+        let message = format!(
+            "the namespace is bound to the VirtualClusterPolicy {name:?}, which does not exist; make it, or take the label policy.k3k.io/policy-name off the namespace"
+        );
+        return Err(Error::PolicyMissing(message));
+    };
+    if policy.allowed_mode() != spec.mode() {
+        let message = format!(
+            "mode {:?} is not allowed by the policy {name:?}, which allows {:?}",
+            spec.mode().as_str(),
+            policy.allowed_mode().as_str()
+        );
+        return Err(invalid("spec.mode", message));
+    }
+    Ok(())
+}
+
+fn supported(spec: &ClusterSpec) -> Result<(), Error> {
+    let refuse = |field, message: String| Err(Error::NotSupported { field, message });
+    if spec.mode() != Mode::Shared {
+        return refuse(
+            "spec.mode",
+            format!("this version runs clusters of mode shared, not yet {}", spec.mode()),
+        );
+    }
+    if spec.servers() > 1 {
+        return refuse("spec.servers", format!("this version runs one server, not yet {}", spec.servers()));
+    }
+    if spec.mirror_host_nodes() {
+        return refuse(
+            "spec.mirrorHostNodes",
+            "this version shows one virtual node, not yet one per host node".into(),
+        );
+    }
+    if spec.custom_cas.as_ref().is_some_and(|custom| custom.enabled) {
+        return refuse(
+            "spec.customCAs",
+            "this version issues its own authorities and cannot use yours yet".into(),
+        );
+    }
+    if spec.expose.as_ref().is_some_and(|expose| expose.ingress.is_some()) {
+        return refuse(
+            "spec.expose.ingress",
+            "this version does not make an Ingress yet; use nodePort".into(),
+        );
+    }
+    if spec.expose.as_ref().is_some_and(|expose| expose.load_balancer.is_some()) {
+        return refuse(
+            "spec.expose.loadBalancer",
+            "this version does not follow load balancers yet; use nodePort".into(),
+        );
+    }
+    Ok(())
+}
+
+/// Secrets of other namespaces would be read with the controller's rights instead of the user's.
+fn namespaces(site: &Site, spec: &ClusterSpec) -> Result<(), Error> {
+    let elsewhere = |namespace: &Option<String>| {
+        namespace.as_ref().filter(|ns| !ns.is_empty() && **ns != site.namespace).cloned()
+    };
+    let message = |namespace| {
+        format!(
+            "a Secret in namespace {namespace:?} is out of reach: copy it into {:?}, the cluster's namespace",
+            site.namespace
+        )
+    };
+    if let Some(namespace) =
+        spec.token_secret_ref.as_ref().and_then(|reference| elsewhere(&reference.namespace))
+    {
+        return Err(invalid("spec.tokenSecretRef.namespace", message(namespace)));
+    }
+    for (index, addon) in spec.addons.iter().enumerate() {
+        if let Some(namespace) = elsewhere(&addon.secret_namespace) {
+            return Err(invalid(format!("spec.addons[{index}].secretNamespace"), message(namespace)));
+        }
+    }
+    Ok(())
+}
+
+fn own_token(spec: &ClusterSpec, observed: &Observed) -> Result<Option<String>, Error> {
+    let Some(reference) = &spec.token_secret_ref else { return Ok(None) };
+    let Some(name) = reference.name.as_ref().filter(|name| !name.is_empty()) else {
+        return Err(invalid("spec.tokenSecretRef.name", "it is empty: name the Secret that holds the token"));
+    };
+    let Some(secret) = observed.named_secrets.get(name) else {
+        return Err(invalid(
+            "spec.tokenSecretRef.name",
+            format!("there is no Secret {name:?} in the cluster's namespace"),
+        ));
+    };
+    match secret_data(secret).remove(token::KEY).map(|token| token.trim().to_owned()) {
+        Some(token) if !token.is_empty() => Ok(Some(token)),
+        _ => Err(invalid("spec.tokenSecretRef.name", format!("Secret {name:?} has no key {:?}", token::KEY))),
+    }
+}
+
+/// Image tag: what the spec says, else the host's version as k3s releases it.
+fn version(spec: &ClusterSpec, host: &str) -> Result<String, Error> {
+    let Some(version) = spec.version.as_ref().filter(|version| !version.is_empty()) else {
+        return Ok(version::default_tag(host));
+    };
+    // k3s calls itself v1.33.1+k3s1; a tag cannot hold the plus.
+    let tag = version.replace('+', "-");
+    let valid = tag.len() <= 128
+        && !tag.starts_with(['-', '.'])
+        && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+    if valid {
+        Ok(tag)
+    } else {
+        Err(invalid(
+            "spec.version",
+            format!("{version:?} is not an image tag; K3s versions look like v1.33.1-k3s1"),
+        ))
+    }
+}
+
+fn invalid(field: impl Into<String>, message: impl Into<String>) -> Error {
+    Error::Invalid { field: field.into(), message: message.into() }
+}
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

@@ -1,0 +1,233 @@
+//! The watches that trigger reconciles, and the caches that they fill.
+
+use super::build::Kind;
+use super::caches::Caches;
+use super::{Context, Guarded, observe, reconcile};
+use futures::channel::mpsc::UnboundedReceiver;
+use futures::{Stream, StreamExt as _};
+use k3k_api::labels;
+use k3k_api::v1beta1::{Phase, VirtualClusterPolicy};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
+use kube::runtime::{
+    Config, Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher,
+};
+use kube::{Api, Client, Resource, ResourceExt};
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Kinds whose objects trigger reconciles of their owner.
+const OWNED: [Kind; 3] = [Kind::Service, Kind::StatefulSet, Kind::Deployment];
+
+/// The caches, and the controller that fills them when it runs.
+pub fn watches(client: &Client) -> (Caches, Controller<Guarded>) {
+    let (clusters, writer) = reflector::store::<Guarded>();
+    let stream = watcher(Api::<Guarded>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(|cluster: &mut Guarded| cluster.meta_mut().managed_fields = None)
+        .reflect(writer)
+        .applied_objects()
+        // Our own writes to the status need no answer.
+        .predicate_filter(
+            predicates::generation.combine(predicates::finalizers).combine(predicates::labels),
+            PredicateConfig::default(),
+        );
+    let mut controller = Controller::for_stream(stream, clusters.clone());
+
+    let mut owned = Vec::new();
+    for kind in OWNED {
+        let (store, stream) = owned_objects(client, kind);
+        controller = controller.owns_stream_with(stream, kind.resource());
+        owned.push((kind, store));
+    }
+
+    let (pods, writer) = reflector::store::<Pod>();
+    let stream =
+        watcher(Api::<Pod>::all(client.clone()), ours()).default_backoff().modify(trim_pod).reflect(writer);
+    controller = controller.watches_stream(stream.touched_objects(), |pod: Pod| {
+        let name = pod.labels().get(labels::CLUSTER).cloned();
+        name.zip(pod.namespace()).map(|(name, namespace)| ObjectRef::new(&name).within(&namespace))
+    });
+
+    let (namespaces, writer) = reflector::store::<PartialObjectMeta<Namespace>>();
+    let claimed = watcher::Config::default().labels(&format!("{}=true", labels::CLUSTER_NAMESPACE));
+    let stream = watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), claimed)
+        .default_backoff()
+        .modify(|namespace| trim_metadata(&mut namespace.metadata))
+        .reflect(writer);
+    let known = clusters.clone();
+    controller = controller.watches_stream(
+        stream.touched_objects(),
+        move |namespace: PartialObjectMeta<Namespace>| {
+            let name = namespace.name_any();
+            refs(&known, move |cluster| cluster.namespace().as_deref() == Some(&name))
+        },
+    );
+
+    let (nodes, writer) = reflector::store::<Node>();
+    let stream = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(trim_node)
+        .reflect(writer)
+        .touched_objects()
+        .predicate_filter(offer, PredicateConfig::default());
+    let known = clusters.clone();
+    controller = controller.watches_stream(stream, move |_: Node| refs(&known, |_| true));
+
+    let bound = (clusters.clone(), namespaces.clone());
+    let stream = watcher(
+        Api::<PartialObjectMeta<VirtualClusterPolicy>>::all(client.clone()),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .touched_objects()
+    .predicate_filter(predicates::generation, PredicateConfig::default());
+    controller = controller.watches_stream(stream, move |policy: PartialObjectMeta<VirtualClusterPolicy>| {
+        let (clusters, namespaces) = &bound;
+        let name = policy.name_any();
+        let names = |namespace: &PartialObjectMeta<Namespace>| {
+            namespace.labels().get(labels::POLICY_NAME) == Some(&name)
+        };
+        let bound: Vec<String> =
+            namespaces.state_filter(names).iter().map(|namespace| namespace.name_any()).collect();
+        refs(clusters, |cluster| cluster.namespace().is_some_and(|namespace| bound.contains(&namespace)))
+    });
+
+    (Caches { clusters, owned, pods, namespaces, nodes }, controller)
+}
+
+/// Runs until `shutdown`.
+pub async fn run(
+    controller: Controller<Guarded>,
+    context: Arc<Context>,
+    changes: UnboundedReceiver<ObjectRef<Guarded>>,
+    concurrency: u16,
+    shutdown: CancellationToken,
+) {
+    controller
+        .with_config(Config::default().concurrency(concurrency))
+        .reconcile_on(changes)
+        .graceful_shutdown_on(shutdown.cancelled_owned())
+        .run(reconcile::reconcile, reconcile::error_policy, context.clone())
+        .for_each(|result| {
+            // Failed reconciles are logged where their retry is decided.
+            if let Err(error) = result
+                && !matches!(error, kube::runtime::controller::Error::ReconcilerFailed(..))
+            {
+                tracing::debug!(%error, "controller");
+            }
+            count(&context);
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// Counts the clusters by phase.
+fn count(context: &Context) {
+    let mut phases: HashMap<&'static str, i64> = [
+        Phase::Pending,
+        Phase::Provisioning,
+        Phase::Ready,
+        Phase::Failed,
+        Phase::Terminating,
+        Phase::Unknown,
+    ]
+    .into_iter()
+    .map(|phase| (phase.as_str(), 0))
+    .collect();
+    for cluster in context.caches.clusters.state() {
+        let status = cluster.0.as_ref().ok().and_then(|cluster| cluster.status.as_ref());
+        *phases.entry(status.map_or(Phase::Unknown, |status| status.phase).as_str()).or_default() += 1;
+    }
+    context.metrics.set_clusters(phases.into_iter());
+}
+
+/// Objects that the controller made.
+fn ours() -> watcher::Config {
+    watcher::Config::default().labels(labels::COMPONENT)
+}
+
+fn owned_objects(
+    client: &Client,
+    kind: Kind,
+) -> (Store<DynamicObject>, impl Stream<Item = Result<DynamicObject, watcher::Error>> + Send + use<>) {
+    let writer = Writer::<DynamicObject>::new(kind.resource());
+    let store = writer.as_reader();
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
+    let stream = watcher(api, ours())
+        .default_backoff()
+        .modify(|object| {
+            object.metadata.managed_fields = None;
+            if let Some(fields) = object.data.as_object_mut() {
+                fields.remove("status");
+            }
+        })
+        .reflect(writer)
+        .touched_objects()
+        // What changes in the status alone is not the controller's; pods tell that more exactly.
+        .predicate_filter(contents, PredicateConfig::default());
+    (store, stream)
+}
+
+/// A hash of everything but the status and the counters of the API server.
+fn contents(object: &DynamicObject) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    let metadata = &object.metadata;
+    (&metadata.uid, &metadata.labels, &metadata.annotations, metadata.deletion_timestamp.is_some())
+        .hash(&mut hasher);
+    serde_json::to_string(&metadata.owner_references).ok()?.hash(&mut hasher);
+    object.data.to_string().hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+fn refs(clusters: &Store<Guarded>, wanted: impl Fn(&Guarded) -> bool) -> Vec<ObjectRef<Guarded>> {
+    clusters
+        .state_filter(|cluster| wanted(cluster))
+        .iter()
+        .map(|cluster| ObjectRef::from_obj(&**cluster))
+        .collect()
+}
+
+fn trim_metadata(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    metadata.annotations = None;
+}
+
+/// Judging a pod needs its labels and its status.
+fn trim_pod(pod: &mut Pod) {
+    trim_metadata(&mut pod.metadata);
+    pod.spec = None;
+}
+
+/// Capacity needs a node's labels and what it can hold. Its list of images alone would fill the memory.
+fn trim_node(node: &mut Node) {
+    trim_metadata(&mut node.metadata);
+    if let Some(spec) = &mut node.spec {
+        *spec =
+            k8s_openapi::api::core::v1::NodeSpec { unschedulable: spec.unschedulable, ..Default::default() };
+    }
+    if let Some(status) = &mut node.status {
+        *status = k8s_openapi::api::core::v1::NodeStatus {
+            allocatable: status.allocatable.take(),
+            conditions: status.conditions.take().map(|mut all| {
+                all.retain(|condition| condition.type_ == "Ready");
+                all
+            }),
+            ..Default::default()
+        };
+    }
+}
+
+/// A hash of what a node offers. Its heartbeats do not change it.
+fn offer(node: &Node) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+    let amounts: BTreeMap<&str, &str> =
+        allocatable.into_iter().flatten().map(|(name, amount)| (name.as_str(), amount.0.as_str())).collect();
+    (observe::is_usable(node), node.labels(), amounts).hash(&mut hasher);
+    Some(hasher.finish())
+}

@@ -1,0 +1,106 @@
+//! The controller: reconciles Clusters of `k3k.io/v1beta1`.
+
+pub mod args;
+pub mod cluster;
+pub mod metrics;
+
+use anyhow::Context as _;
+use args::Args;
+use cluster::events::Events;
+use cluster::health::Registry as HealthRegistry;
+use cluster::host::Host;
+use cluster::retry::Retries;
+use cluster::{Context, watch};
+use k3k_runtime::lease::{Lease, LeaseParams};
+use k3k_runtime::{ready::Readiness, shutdown};
+use metrics::Metrics;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Name of the Lease that elects the one controller that acts.
+const LEASE: &str = "k3k-controller";
+/// How long a controller that is gone is waited for.
+const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+/// Runs the process until a signal ends it.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    args.log.init()?;
+    let shutdown = shutdown::on_signal().context("listening for signals")?;
+    let client =
+        kube::Client::try_default().await.context("no host cluster: no kubeconfig and not in a pod")?;
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let readiness = Readiness::default();
+    let latch = readiness.latch("host");
+    let admin = tokio::spawn(args.admin.serve(registry, readiness, shutdown.clone()));
+    client.apiserver_version().await.context("the host's API does not answer")?;
+    // Ready is who could act at once: a second controller that waits for the Lease is ready too.
+    latch.set();
+    tokio::select! {
+        ended = admin => ended.context("the admin endpoints")?.context("the admin endpoints"),
+        ended = lead(&args, client, metrics, &shutdown) => ended,
+    }
+}
+
+/// Waits for the Lease, then acts until it is lost or the process is told to end.
+async fn lead(
+    args: &Args,
+    client: kube::Client,
+    metrics: Metrics,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let identity = args.identity.clone().unwrap_or_else(|| format!("{LEASE}-{}", std::process::id()));
+    let params = LeaseParams {
+        namespace: args.namespace.clone(),
+        name: LEASE.to_owned(),
+        identity: identity.clone(),
+        duration: LEASE_DURATION,
+    };
+    // The Lease outlives the work: it is given up when nothing acts any more.
+    let mut lease = Lease::spawn(client.clone(), params, CancellationToken::new());
+    tokio::select! {
+        acquired = lease.acquired() => acquired.context("waiting for the Lease")?,
+        () = shutdown.cancelled() => {
+            lease.release().await;
+            return Ok(());
+        }
+    }
+    tracing::info!(identity, "leading");
+    let work = shutdown.child_token();
+    let running = reconcile_clusters(args, client, metrics, identity, work.clone());
+    tokio::pin!(running);
+    let lost = tokio::select! {
+        () = &mut running => false,
+        () = lease.lost() => true,
+    };
+    lease.release().await;
+    if lost {
+        // Another controller acts from now on: stop at once, mid-reconcile. A restart waits for the Lease again.
+        anyhow::bail!("the Lease {:?} in namespace {:?} was lost", LEASE, args.namespace);
+    }
+    Ok(())
+}
+
+/// Reconciles Clusters until `shutdown`.
+pub async fn reconcile_clusters(
+    args: &Args,
+    client: kube::Client,
+    metrics: Metrics,
+    identity: String,
+    shutdown: CancellationToken,
+) {
+    let (caches, controller) = watch::watches(&client);
+    let (health, changes) = HealthRegistry::new();
+    let context = Arc::new(Context {
+        host: Host::new(client.clone(), args.namespace.clone()),
+        events: Events::new(client.clone(), identity),
+        retries: Retries::default(),
+        images: args.images.clone(),
+        client,
+        caches,
+        health,
+        metrics,
+    });
+    watch::run(controller, context, changes, args.max_concurrent_reconciles, shutdown).await;
+}

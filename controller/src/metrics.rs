@@ -1,0 +1,75 @@
+//! What the controller counts. Labels take few values, whatever users do.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::time::Instant;
+
+/// How a reconcile ended: `Ok` or the category of its error.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+/// The phase of a cluster.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct InPhase {
+    phase: &'static str,
+}
+
+/// The controller's metrics. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reconciles: Family<Outcome, Counter>,
+    durations: Histogram,
+    clusters: Family<InPhase, Gauge>,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            reconciles: Family::default(),
+            durations: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
+            clusters: Family::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("k3k_controller");
+        registry.register("reconciles", "Reconciles of Clusters by result", metrics.reconciles.clone());
+        registry.register(
+            "reconcile_duration_seconds",
+            "Time that reconciles took",
+            metrics.durations.clone(),
+        );
+        registry.register("clusters", "Clusters by phase", metrics.clusters.clone());
+        metrics
+    }
+
+    /// Begins to measure a reconcile.
+    pub fn begin(&self) -> Measurement<'_> {
+        Measurement { metrics: self, begun: Instant::now() }
+    }
+
+    /// Sets how many clusters are in each of the phases.
+    pub fn set_clusters(&self, phases: impl Iterator<Item = (&'static str, i64)>) {
+        for (phase, count) in phases {
+            self.clusters.get_or_create(&InPhase { phase }).set(count);
+        }
+    }
+}
+
+/// A reconcile that is being measured.
+pub struct Measurement<'a> {
+    metrics: &'a Metrics,
+    begun: Instant,
+}
+
+impl Measurement<'_> {
+    /// It ended.
+    pub fn end(self, result: &'static str) {
+        self.metrics.durations.observe(self.begun.elapsed().as_secs_f64());
+        self.metrics.reconciles.get_or_create(&Outcome { result }).inc();
+    }
+}
