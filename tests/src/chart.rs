@@ -6,12 +6,13 @@ use crate::workspace;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 
 /// Every object of the chart but the CRDs, as the templates have them, for namespace `namespace`.
 pub fn objects(namespace: &str) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for (name, template) in templates()? {
-        if name.ends_with(".yaml") {
+        if Path::new(&name).extension().is_some_and(|extension| extension == "yaml") {
             let text = render(&template, namespace).with_context(|| name.clone())?;
             objects.extend(
                 serde_saphyr::from_multiple::<Value>(&text).with_context(|| format!("{name}:\n{text}"))?,

@@ -77,9 +77,9 @@ fn templates_keep_to_the_few_expressions() {
 fn versions_agree() {
     let chart = chart::file("Chart.yaml").unwrap();
     let values = chart::file("values.yaml").unwrap();
-    for version in [&chart["version"], &chart["appVersion"], &values["image"]["tag"]] {
-        assert_eq!(version, env!("CARGO_PKG_VERSION"));
-    }
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(version)));
+    assert_eq!(values["image"]["tag"], format!("v{version}"), "the tag that manifests/image/build gives");
 }
 
 /// `additionalProperties: false` refuses typing errors, so every value must be in the schema, and the other way round.
