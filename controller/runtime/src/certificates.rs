@@ -214,9 +214,38 @@ impl Authority {
     }
 }
 
-/// A new P-256 private key, PKCS#8 PEM.
+/// A new P-256 private key as an `EC PRIVATE KEY` block (SEC 1). It is what kube-apiserver takes as a service account
+/// key file: from PKCS#8 it reads RSA keys only (`k8s.io/client-go/util/keyutil.ParsePublicKeysPEM`).
 pub fn generate_key() -> Result<String, Error> {
-    KeyPair::generate().map(|key| key.serialize_pem()).map_err(Error::GenerateKey)
+    let key = KeyPair::generate().map_err(Error::GenerateKey)?;
+    let der = sec1(&key.serialize_der(), key.public_key_raw())
+        .ok_or(Error::GenerateKey(rcgen::Error::CouldNotParseKeyPair))?;
+    let Ok(serde_json::Value::String(text)) = serde_json::to_value(k8s_openapi::ByteString(der)) else {
+        return Err(Error::GenerateKey(rcgen::Error::CouldNotParseKeyPair));
+    };
+    let (mut pem, mut rest) = ("-----BEGIN EC PRIVATE KEY-----\n".to_owned(), text.as_str());
+    while !rest.is_empty() {
+        let (line, left) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = left;
+    }
+    Ok(pem + "-----END EC PRIVATE KEY-----\n")
+}
+
+/// The `ECPrivateKey` of RFC 5915, with curve and public key, of a P-256 key in PKCS#8.
+fn sec1(pkcs8: &[u8], public_key: &[u8]) -> Option<Vec<u8>> {
+    /// `version INTEGER 1, privateKey OCTET STRING` of 32 bytes, as in PKCS#8.
+    const PRIVATE_KEY: [u8; 5] = [0x02, 0x01, 0x01, 0x04, 0x20];
+    /// `parameters [0] OBJECT IDENTIFIER prime256v1`, which PKCS#8 has elsewhere.
+    const PARAMETERS: [u8; 12] = [0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    /// `publicKey [1] BIT STRING` of an uncompressed point.
+    const PUBLIC_KEY: [u8; 5] = [0xa1, 0x44, 0x03, 0x42, 0x00];
+    let begin = pkcs8.windows(PRIVATE_KEY.len()).position(|window| window == PRIVATE_KEY)?;
+    let private_key = pkcs8.get(begin..begin + PRIVATE_KEY.len() + 32)?;
+    let fields = [private_key, &PARAMETERS, &PUBLIC_KEY, public_key].concat();
+    let length = u8::try_from(fields.len()).ok().filter(|length| *length < 0x80)?;
+    Some([&[0x30, length], fields.as_slice()].concat())
 }
 
 /// What the first certificate in `certificate_pem` says. Nothing is verified.

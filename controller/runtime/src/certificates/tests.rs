@@ -70,6 +70,17 @@ fn text_that_is_no_certificate_is_an_error() {
 }
 
 #[test]
+fn a_generated_key_is_sec1_and_usable() {
+    use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
+    let (one, two) = (generate_key().unwrap(), generate_key().unwrap());
+    assert_ne!(one, two);
+    let key = PrivateKeyDer::from_pem_slice(one.as_bytes()).unwrap();
+    assert!(matches!(key, PrivateKeyDer::Sec1(_)));
+    assert_eq!(key.secret_der().len(), 121);
+    rustls::crypto::ring::sign::any_ecdsa_type(&key).unwrap();
+}
+
+#[test]
 fn renewal_comes_with_the_last_third() {
     let at = |day: i64| Timestamp::from_second(day * 86_400).unwrap();
     let facts = Facts {
