@@ -81,11 +81,6 @@ impl ApiServer {
         Ok(command)
     }
 
-    /// The address of the API.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     fn kubeconfig_text(&self, user: &str, group: Option<&str>) -> Result<String> {
         let pair = self.authority.issue(&leaf(user, group, Usage::Client))?;
         let config = serde_json::json!({

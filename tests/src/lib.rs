@@ -1,5 +1,5 @@
 //! The harness of the tests that need a real API server or the lab. What a test needs is in its file's name:
-//! `crd_*` a real API server, `e2e_*` the lab; both are ignored by a plain `cargo test`, and run by `make test`.
+//! `*_api` a real API server, `e2e_*` the lab; both are ignored by a plain `cargo test`, and run by `make test`.
 //!
 //! Nothing here is silently skipped: without the binary or the lab that it needs, a test fails and says what makes it.
 

@@ -72,3 +72,39 @@ fn shorten(description: &str) -> String {
     let end = ends.take_while(|end| *end <= DESCRIPTION_LENGTH).last().unwrap_or(first);
     paragraph[..end].to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_is_one_line_of_whole_sentences() {
+        assert_eq!(shorten("One\nline. Two.\n\nMore."), "One line. Two.");
+        let long = format!("First. {}. Third.", "x".repeat(DESCRIPTION_LENGTH));
+        assert_eq!(shorten(&long), "First.");
+        let endless = "x".repeat(2 * DESCRIPTION_LENGTH);
+        assert_eq!(shorten(&endless), endless);
+    }
+
+    #[test]
+    fn no_text_of_ours_is_cut() {
+        for crd in [Cluster::crd(), VirtualClusterPolicy::crd()] {
+            let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+            for part in ["spec", "status"] {
+                let properties = &schema["openAPIV3Schema"]["properties"][part]["properties"];
+                for (name, property) in properties.as_object().unwrap() {
+                    let description = property["description"].as_str().unwrap();
+                    assert_eq!(shorten(description), description.replace('\n', " "), "{part}.{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_annotation_of_kubectl_apply_has_room() {
+        for crd in crds() {
+            let size = serde_json::to_vec(&crd).unwrap().len();
+            assert!(size < 200 * 1024, "{size} bytes, of the 256 KiB that annotations may have");
+        }
+    }
+}
