@@ -24,7 +24,7 @@ pub fn concat(parts: &[&str]) -> String {
     format!("{}-{}", floor_char(&joined, keep), &digest[..suffix])
 }
 
-/// [`concat`] behind the prefix `k3k`.
+/// [`concat()`] behind the prefix `k3k`.
 pub fn prefixed(parts: &[&str]) -> String {
     let mut all = vec!["k3k"];
     all.extend_from_slice(parts);
