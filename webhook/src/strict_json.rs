@@ -1,27 +1,45 @@
-//! JSON without ambiguity: an object that names a key twice is refused. Readers differ in which of the two they
-//! believe, so a judge and the one who acts on the judgement could see different things.
+//! JSON without ambiguity and within bounds. An object that names a key twice is refused: readers differ in which of
+//! the two they believe, so a judge and the one who acts on the judgement could see different things. A text of very
+//! many small values is refused: in memory it takes a hundred times its length.
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+use std::cell::Cell;
 use std::fmt;
 
-/// Reads one JSON value. Fails on what is not JSON, on a key that appears twice in one object, and on nesting
-/// deeper than `serde_json`'s limit of 128, so that no input can exhaust the stack.
+/// How many values (members, items, and what they are in) one text may have. Large pods have some thousand.
+pub const MOST_VALUES: usize = 20_000;
+
+/// Reads one JSON value. Fails on what is not JSON, on a key that appears twice in one object, on more than
+/// [`MOST_VALUES`] values, and on nesting deeper than `serde_json`'s limit of 128, so that no input can exhaust the
+/// stack.
 pub fn from_str(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str::<Strict>(text).map(|strict| strict.0)
+    let left = Cell::new(MOST_VALUES);
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = Strict { left: &left }.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
 }
 
-struct Strict(Value);
+/// Reads one value, and counts it.
+#[derive(Clone, Copy)]
+struct Strict<'c> {
+    left: &'c Cell<usize>,
+}
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Self)
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return Err(D::Error::custom(format_args!("it has more than {MOST_VALUES} values"))),
+        }
+        deserializer.deserialize_any(self)
     }
 }
 
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,17 +68,18 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
             array.push(item);
         }
         Ok(Value::Array(array))
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
+        while let Some(key) = members.next_key::<String>()? {
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format_args!("the key {key:?} appears twice")));
             }
+            let value = members.next_value_seed(self)?;
             object.insert(key, value);
         }
         Ok(Value::Object(object))
@@ -85,6 +104,19 @@ mod tests {
     fn depth_is_limited() {
         let deep = "[".repeat(100_000);
         assert!(from_str(&deep).unwrap_err().to_string().contains("recursion limit"));
+    }
+
+    #[test]
+    fn many_values_are_refused_before_they_fill_the_memory() {
+        let items = |count: usize| format!("[{}]", vec!["{}"; count].join(","));
+        assert!(from_str(&items(MOST_VALUES - 1)).is_ok());
+        let error = from_str(&items(MOST_VALUES)).unwrap_err().to_string();
+        assert!(error.starts_with("it has more than 20000 values"), "{error}");
+    }
+
+    #[test]
+    fn nothing_may_follow() {
+        assert!(from_str("{} {}").is_err());
     }
 
     fn json_value() -> impl Strategy<Value = Value> {

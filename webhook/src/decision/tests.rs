@@ -130,6 +130,18 @@ fn what_cannot_be_read_is_refused_with_the_place() {
     assert_eq!(rules(&judge(&deep, &Snapshot::default())), [MALFORMED]);
 }
 
+#[test]
+fn an_object_that_is_too_much_to_read_may_still_go() {
+    let env: Vec<Value> = (0..30_000).map(|_| json!({"name": "a"})).collect();
+    let mut old = json!({"spec": {"containers": [{"name": "c", "env": env}]}});
+    assert_eq!(rules(&judge(&review("CREATE", &old, &Value::Null), &Snapshot::default())), [MALFORMED]);
+    let mut new = old.clone();
+    old["metadata"] = json!({"finalizers": ["example.com/hold"]});
+    assert_eq!(judge(&review("UPDATE", &new, &old), &Snapshot::default()), Decision::Allowed);
+    new["spec"]["hostPID"] = json!(true);
+    assert_eq!(rules(&judge(&review("UPDATE", &new, &old), &Snapshot::default())), [MALFORMED]);
+}
+
 fn deep_object() -> String {
     format!("{}null{}", "{\"a\":".repeat(10_000), "}".repeat(10_000))
 }
