@@ -9,6 +9,7 @@ use args::Args;
 use cluster::events::Events;
 use cluster::health::Registry as HealthRegistry;
 use cluster::host::Host;
+use cluster::memory::Memory;
 use cluster::retry::Retries;
 use cluster::{Context, watch};
 use k3k_runtime::lease::{Lease, LeaseParams};
@@ -90,7 +91,8 @@ pub async fn reconcile_clusters(
     identity: String,
     shutdown: CancellationToken,
 ) {
-    let (caches, controller) = watch::watches(&client);
+    let memory = Arc::new(Memory::default());
+    let (caches, controller) = watch::watches(&client, &memory);
     let (health, changes) = HealthRegistry::new();
     let context = Arc::new(Context {
         host: Host::new(client.clone(), args.namespace.clone()),
@@ -100,6 +102,7 @@ pub async fn reconcile_clusters(
         client,
         caches,
         health,
+        memory,
         metrics,
     });
     watch::run(controller, context, changes, args.max_concurrent_reconciles, shutdown).await;

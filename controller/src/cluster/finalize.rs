@@ -4,16 +4,14 @@
 
 use super::build::{Kind, Site};
 use super::error::Error;
-use super::{Context, Guarded, apply, namespace, status};
+use super::{Context, Guarded, apply, finalizer, namespace, status};
 use jiff::Timestamp;
-use k3k_api::labels::{self, component};
-use k3k_api::v1beta1::Cluster;
+use k3k_api::labels::component;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, PartialObjectMeta, Patch, PatchParams, Preconditions};
+use kube::Resource as _;
+use kube::api::{DeleteParams, Preconditions};
 use kube::core::Status;
 use kube::runtime::controller::Action;
-use kube::{Api, Resource as _, ResourceExt};
-use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +22,8 @@ const GRACE: Duration = Duration::from_secs(30);
 pub async fn finalize(context: &Context, object: &Guarded) -> Result<Action, Error> {
     let site = Site::of(object);
     context.health.forget(&site.uid);
-    let Some(position) =
-        object.finalizers().iter().position(|finalizer| finalizer == labels::CLUSTER_FINALIZER)
-    else {
+    context.memory.forget(&site);
+    let Some(position) = finalizer::position(object) else {
         return Ok(Action::await_change());
     };
     tell(context, &site, object).await;
@@ -45,7 +42,7 @@ pub async fn finalize(context: &Context, object: &Guarded) -> Result<Action, Err
         return Ok(Action::requeue(wait));
     }
     namespace::release(context, &site).await?;
-    remove_finalizer(context, &site, position).await?;
+    finalizer::remove(context, &site, position).await?;
     Ok(Action::await_change())
 }
 
@@ -96,28 +93,10 @@ fn longest_wait(pods: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
     left.max()
 }
 
-async fn remove_finalizer(context: &Context, site: &Site, position: usize) -> Result<(), Error> {
-    // The test keeps us from removing somebody else's finalizer if the list has changed.
-    let patch: kube::core::params::Patch<()> = Patch::Json(
-        serde_json::from_value(json!([
-            { "op": "test", "path": format!("/metadata/finalizers/{position}"), "value": labels::CLUSTER_FINALIZER },
-            { "op": "remove", "path": format!("/metadata/finalizers/{position}") },
-        ]))
-        .map_err(|error| Error::Build { what: "the removal of the finalizer".to_owned(), message: error.to_string() })?,
-    );
-    let clusters: Api<PartialObjectMeta<Cluster>> = Api::namespaced(context.client.clone(), &site.namespace);
-    match clusters.patch(&site.name, &PatchParams::default(), &patch).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => {
-            Err(Error::Write { what: format!("the finalizers of Cluster {:?}", site.name), source })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn pod(deletion: Option<&str>) -> Arc<Pod> {
         Arc::new(

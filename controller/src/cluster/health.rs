@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-pub use nested::{Identity, Target};
+pub use nested::Target;
 
 /// What is known of one nested cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,17 +86,10 @@ impl Registry {
         (Self { followed: Mutex::default(), changed }, changes)
     }
 
-    /// Begins to follow a cluster, or goes on. `servers` describes its server pods: when it changes, the API is
-    /// asked at once.
-    pub fn follow(&self, site: &Site, target: Target, servers: String) {
+    /// Begins to follow a cluster, or goes on.
+    pub fn follow(&self, site: &Site, target: Target) {
         let mut followed = lock(&self.followed);
-        if let Some(entry) = followed.get_mut(&site.uid)
-            && entry.target == target
-        {
-            if entry.servers != servers {
-                entry.servers = servers;
-                entry.recheck.notify_one();
-            }
+        if followed.get(&site.uid).is_some_and(|entry| entry.target == target) {
             return;
         }
         let health = Arc::new(Mutex::new(Health::default()));
@@ -115,7 +108,17 @@ impl Registry {
             }
         };
         let task = tokio::spawn(nested::follow(target.clone(), recheck.clone(), publish)).abort_handle();
-        followed.insert(site.uid.clone(), Followed { target, servers, health, recheck, task });
+        followed.insert(site.uid.clone(), Followed { target, servers: String::new(), health, recheck, task });
+    }
+
+    /// Tells what the server pods look like. When that changes, the API is asked at once.
+    pub fn servers_are(&self, uid: &str, servers: String) {
+        if let Some(entry) = lock(&self.followed).get_mut(uid)
+            && entry.servers != servers
+        {
+            entry.servers = servers;
+            entry.recheck.notify_one();
+        }
     }
 
     /// What is known of a cluster now.

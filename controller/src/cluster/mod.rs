@@ -7,8 +7,10 @@ pub mod credentials;
 pub mod error;
 pub mod events;
 pub mod finalize;
+pub mod finalizer;
 pub mod health;
 pub mod host;
+pub mod memory;
 pub mod namespace;
 pub mod observe;
 pub mod plan;
@@ -24,6 +26,7 @@ use crate::metrics::Metrics;
 use k3k_api::v1beta1::Cluster;
 use kube::Client;
 use kube::core::DeserializeGuard;
+use std::sync::Arc;
 
 /// A Cluster as it is watched: one that does not fit the schema is reported, not a broken watch.
 pub type Guarded = DeserializeGuard<Cluster>;
@@ -38,6 +41,8 @@ pub struct Context {
     pub caches: caches::Caches,
     /// The health of the nested clusters.
     pub health: health::Registry,
+    /// What needs no second look.
+    pub memory: Arc<memory::Memory>,
     /// Events on Clusters.
     pub events: events::Events,
     /// How soon a failed reconcile is tried again.

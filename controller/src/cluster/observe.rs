@@ -6,8 +6,10 @@ use super::apply::{self, Live};
 use super::build::capacity::{self, Resources};
 use super::build::{Kind, Site};
 use super::error::Error;
+use super::pods;
+use super::status::Parts;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k3k_api::labels;
+use k3k_api::labels::{self, component};
 use k3k_api::v1beta1::{Cluster, VirtualClusterPolicy, VirtualClusterPolicySpec};
 use k8s_openapi::api::core::v1::{Node, ResourceQuota};
 use kube::api::ListParams;
@@ -67,6 +69,18 @@ pub async fn observe(
         named_secrets(context, site, cluster),
     )?;
     Ok(Observed { host_version, host_service_cidr, policy_name, policy, capacity, live, named_secrets })
+}
+
+/// The states of the cluster's parts, from what is remembered.
+pub fn parts(context: &Context, site: &Site) -> Parts {
+    let judge = |part, kind: Kind, name: String| {
+        pods::judge(&context.caches.pods(site, part), &format!("{kind} {name:?}"))
+    };
+    Parts {
+        server: judge(component::SERVER, Kind::StatefulSet, site.names().server()),
+        kubelet: judge(component::KUBELET, Kind::Deployment, site.names().kubelet()),
+        health: context.health.of(&site.uid),
+    }
 }
 
 async fn policy(context: &Context, name: Option<&str>) -> Result<Option<VirtualClusterPolicySpec>, Error> {

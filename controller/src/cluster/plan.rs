@@ -3,8 +3,8 @@
 //! Two steps, because the host gives Services their addresses and certificates and configurations contain them.
 
 use super::apply::Live;
-use super::build::certificates::Authorities;
 use super::build::{Kind, Manifest, Site, config, hash, kubeconfig, kubelet, server, service};
+use super::credentials::Credentials;
 use super::error::Error;
 use super::observe::Observed;
 use super::validate::Accepted;
@@ -100,10 +100,8 @@ pub struct Inputs<'a> {
     pub observed: &'a Observed,
     /// Addresses of the Services.
     pub addresses: &'a Addresses,
-    /// The cluster's authorities.
-    pub authorities: &'a Authorities,
-    /// The cluster token.
-    pub token: &'a str,
+    /// The cluster's authorities and token.
+    pub credentials: &'a Credentials,
     /// Where images come from.
     pub images: &'a Images,
     /// Now, for certificates that are about to expire.
@@ -112,7 +110,8 @@ pub struct Inputs<'a> {
 
 /// Configurations and what runs with them.
 pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
-    let Inputs { site, spec, accepted, observed, addresses, authorities, .. } = *inputs;
+    let Inputs { site, spec, accepted, observed, addresses, credentials, .. } = *inputs;
+    let authorities = &credentials.authorities;
     let names = site.names();
     let cluster_dns = spec.cluster_dns.clone().unwrap_or_else(|| addresses.dns.to_string());
     let tls_sans = config::tls_sans(site, &spec.tls_sans, &accepted.arguments, &addresses.api.to_string());
@@ -122,7 +121,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         service_cidr: &accepted.service_cidr,
         cluster_dns: &cluster_dns,
         tls_sans: &tls_sans,
-        token: inputs.token,
+        token: &credentials.token,
         arguments: &accepted.arguments,
     });
     let config_secret = config::secret(site, &server_config)

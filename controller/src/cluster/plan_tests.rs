@@ -1,1 +1,205 @@
+use super::super::apply::Live;
+use super::super::build::capacity::Resources;
+use super::super::build::certificates::{Authorities, generate};
+use super::super::build::secret_data;
+use super::super::validate;
+use super::*;
+use insta::{assert_json_snapshot, assert_snapshot};
+use k3k_api::v1beta1::VirtualClusterPolicySpec;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::json;
+use std::collections::HashMap;
 
+fn site() -> Site {
+    Site { name: "dev".into(), namespace: "k3k-dev".into(), uid: "11111111-2222".into() }
+}
+
+fn spec(value: Value) -> ClusterSpec {
+    serde_json::from_value(value).unwrap()
+}
+
+fn observed() -> Observed {
+    Observed {
+        host_version: "v1.36.3".into(),
+        host_service_cidr: "10.43.0.0/16".into(),
+        policy_name: None,
+        policy: None,
+        capacity: Resources::from([
+            ("cpu".into(), Quantity("2".into())),
+            ("memory".into(), Quantity("4Gi".into())),
+        ]),
+        live: Live::default(),
+        named_secrets: HashMap::new(),
+    }
+}
+
+fn credentials() -> Credentials {
+    Credentials {
+        authorities: Authorities::read(&generate("dev").unwrap()).unwrap(),
+        token: "0123456789abcdef0123456789abcdef".into(),
+    }
+}
+
+const ADDRESSES: Addresses = Addresses {
+    api: IpAddr::V4(std::net::Ipv4Addr::new(10, 43, 0, 5)),
+    api_port: 443,
+    kubelet: IpAddr::V4(std::net::Ipv4Addr::new(10, 43, 0, 6)),
+    dns: IpAddr::V4(std::net::Ipv4Addr::new(10, 43, 0, 7)),
+};
+
+fn plan(spec: &ClusterSpec, observed: &Observed) -> Workload {
+    let accepted = validate::cluster(&site(), spec, None, observed).unwrap();
+    workload(&Inputs {
+        site: &site(),
+        spec,
+        accepted: &accepted,
+        observed,
+        addresses: &ADDRESSES,
+        credentials: &credentials(),
+        images: &Images::default(),
+        now: Timestamp::now(),
+    })
+    .unwrap()
+}
+
+fn text(manifests: &[Manifest], name: &str, key: &str) -> String {
+    let manifest = manifests.iter().find(|manifest| manifest.name == name).unwrap();
+    secret_data(&serde_json::from_value(manifest.object.clone()).unwrap()).remove(key).unwrap()
+}
+
+#[test]
+fn foundation_of_a_plain_cluster() {
+    for manifest in foundation(&site(), &ClusterSpec::default()) {
+        let name = format!("{}_{}", manifest.kind, manifest.name).to_lowercase();
+        assert_json_snapshot!(name, manifest.object);
+    }
+}
+
+#[test]
+fn workload_of_a_plain_cluster() {
+    let workload = plan(&ClusterSpec::default(), &observed());
+    for manifest in &workload.runners {
+        assert_json_snapshot!(format!("{}_{}", manifest.kind, manifest.name).to_lowercase(), manifest.object);
+    }
+    assert_snapshot!(
+        "server_config",
+        text(&workload.configuration, "k3k-dev-init-server-config", "config.yaml")
+    );
+    assert_snapshot!("agent_config", text(&workload.configuration, "k3k-dev-agent-config", "config.yaml"));
+    let mut keys: Vec<String> = workload
+        .configuration
+        .iter()
+        .map(|manifest| manifest.object["data"].clone())
+        .flat_map(|data| data.as_object().unwrap().keys().cloned().collect::<Vec<_>>())
+        .collect();
+    keys.sort();
+    assert_eq!(
+        keys,
+        [
+            "client-ca.crt",
+            "client.crt",
+            "client.key",
+            "config.yaml",
+            "config.yaml",
+            "kubeconfig.yaml",
+            "server-ca.crt",
+            "tls.crt",
+            "tls.key"
+        ]
+    );
+    let mut kubeconfig: Value =
+        serde_saphyr::from_str(&text(&workload.configuration, "k3k-dev-kubeconfig", "kubeconfig.yaml"))
+            .unwrap();
+    kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"] = "[ca]".into();
+    kubeconfig["users"][0]["user"] = json!("[credentials]");
+    assert_json_snapshot!("kubeconfig", kubeconfig);
+    assert_eq!(workload.cluster_dns, "10.43.0.7");
+}
+
+#[test]
+fn everything_that_a_spec_can_say_about_servers() {
+    let spec = spec(json!({
+        "version": "v1.35.1+k3s2",
+        "persistence": { "type": "ephemeral" },
+        "expose": { "nodePort": { "serverPort": 31000 }, "annotations": { "a": "b" } },
+        "nodeSelector": { "disk": "fast" },
+        "priorityClass": "high",
+        "tlsSANs": ["dev.example"],
+        "serverArgs": ["--debug", "--disable=coredns", "--tls-san=other.example", "--etcd-arg=$(POD_IP)"],
+        "serverEnvs": [{ "name": "HTTP_PROXY", "value": "http://proxy" }],
+        "addons": [{ "secretRef": "extras" }],
+        "serverLimit": { "cpu": "1", "memory": "1Gi" },
+        "serverAffinity": { "nodeAffinity": {} },
+        "secretMounts": [
+            { "secretName": "registries", "mountPath": "/etc/rancher/k3s/registries.yaml", "subPath": "registries.yaml", "defaultMode": 256 },
+            { "secretName": "agents-only", "mountPath": "/x", "role": "agent" },
+            { "secretName": "nowhere" }
+        ],
+        "runtimeClassName": "gvisor",
+        "hostUsers": false,
+        "podSecurityContext": { "fsGroup": 1000 },
+        "securityContext": { "runAsUser": 1000 }
+    }));
+    let workload = plan(&spec, &observed());
+    assert_json_snapshot!("statefulset_of_a_full_spec", workload.runners[0].object);
+    assert_snapshot!(
+        "server_config_of_a_full_spec",
+        text(&workload.configuration, "k3k-dev-init-server-config", "config.yaml")
+    );
+    assert_json_snapshot!("service_node_port", foundation(&site(), &spec)[0].object);
+}
+
+#[test]
+fn a_policy_wins() {
+    let spec = spec(json!({
+        "nodeSelector": { "disk": "fast" }, "priorityClass": "high", "runtimeClassName": "gvisor", "hostUsers": true,
+        "securityContext": { "runAsUser": 5 }
+    }));
+    let policy: VirtualClusterPolicySpec = serde_json::from_value(json!({
+        "defaultNodeSelector": { "pool": "tenants" }, "defaultPriorityClass": "low", "runtimeClassName": "kata",
+        "hostUsers": false, "securityContext": { "privileged": true },
+        "defaultServerAffinity": { "podAffinity": {} }, "defaultAgentAffinity": { "nodeAffinity": {} }
+    }))
+    .unwrap();
+    let observed = Observed { policy_name: Some("p".into()), policy: Some(policy), ..observed() };
+    let workload = plan(&spec, &observed);
+    let pod = &workload.runners[0].object["spec"]["template"]["spec"];
+    assert_eq!(pod["nodeSelector"], json!({ "pool": "tenants" }));
+    assert_eq!(pod["priorityClassName"], "low");
+    assert_eq!(pod["runtimeClassName"], "kata");
+    assert_eq!(pod["hostUsers"], false);
+    assert_eq!(pod["affinity"], json!({ "podAffinity": {} }));
+    assert_eq!(pod["containers"][0]["securityContext"], json!({ "privileged": true }));
+    let kubelet = &workload.runners[1].object["spec"]["template"]["spec"];
+    assert_eq!(kubelet["nodeSelector"], json!({ "pool": "tenants" }));
+    assert_eq!(kubelet["affinity"], json!({ "nodeAffinity": {} }));
+    // The virtual kubelet's own hardening is not the policy's business.
+    assert_eq!(kubelet["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
+}
+
+#[test]
+fn a_change_of_configuration_rolls_the_servers_and_nothing_else_does() {
+    let hash = |workload: &Workload| {
+        workload.runners[0].object["spec"]["template"]["metadata"]["annotations"]["k3k.io/config-hash"]
+            .clone()
+    };
+    let plain = plan(&ClusterSpec::default(), &observed());
+    assert_eq!(hash(&plain), hash(&plan(&ClusterSpec::default(), &observed())));
+    let named = plan(&spec(json!({ "tlsSANs": ["dev.example"] })), &observed());
+    assert_ne!(hash(&plain), hash(&named));
+    let smaller = Observed { capacity: Resources::new(), ..observed() };
+    assert_eq!(plain.runners, plan(&ClusterSpec::default(), &smaller).runners);
+}
+
+#[test]
+fn endpoints_are_urls() {
+    assert_eq!(ADDRESSES.endpoint(), "https://10.43.0.5");
+    let other = Addresses { api: "fd00::5".parse().unwrap(), api_port: 8443, ..ADDRESSES };
+    assert_eq!(other.endpoint(), "https://[fd00::5]:8443");
+}
+
+#[test]
+fn a_service_without_address_is_an_error() {
+    let error = Addresses::read(&site(), &Live::default()).unwrap_err();
+    assert_eq!(error.to_string(), "Service \"k3k-dev-service\" has no cluster address");
+}

@@ -40,6 +40,7 @@ pub fn cluster(
     policy(spec, observed)?;
     supported(spec)?;
     namespaces(site, spec)?;
+    unprivileged(spec)?;
     let arguments = arguments::server_arguments(&spec.server_args)
         .map_err(|refused| invalid(format!("spec.serverArgs[{}]", refused.index), refused.reason))?;
     if let Some((index, name)) =
@@ -167,6 +168,46 @@ fn namespaces(site: &Site, spec: &ClusterSpec) -> Result<(), Error> {
     for (index, addon) in spec.addons.iter().enumerate() {
         if let Some(namespace) = elsewhere(&addon.secret_namespace) {
             return Err(invalid(format!("spec.addons[{index}].secretNamespace"), message(namespace)));
+        }
+    }
+    Ok(())
+}
+
+/// The controller makes pods that the user may not be allowed to make. The servers of a shared cluster need no
+/// privileges, so the spec cannot ask for any; a policy, which is an administrator's, can.
+fn unprivileged(spec: &ClusterSpec) -> Result<(), Error> {
+    let refuse =
+        |field| Err(invalid(field, "the server of a shared cluster needs no privileges and gets none"));
+    if let Some(context) = &spec.security_context {
+        if context.privileged == Some(true) {
+            return refuse("spec.securityContext.privileged");
+        }
+        if context.allow_privilege_escalation == Some(true) {
+            return refuse("spec.securityContext.allowPrivilegeEscalation");
+        }
+        let added = context.capabilities.as_ref().and_then(|capabilities| capabilities.add.as_ref());
+        if added.is_some_and(|added| !added.is_empty()) {
+            return refuse("spec.securityContext.capabilities.add");
+        }
+        if context.proc_mount.as_deref().is_some_and(|mount| mount != "Default") {
+            return refuse("spec.securityContext.procMount");
+        }
+        if context.seccomp_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined") {
+            return refuse("spec.securityContext.seccompProfile");
+        }
+        if context.app_armor_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined") {
+            return refuse("spec.securityContext.appArmorProfile");
+        }
+    }
+    if let Some(context) = &spec.pod_security_context {
+        if context.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()) {
+            return refuse("spec.podSecurityContext.sysctls");
+        }
+        if context.seccomp_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined") {
+            return refuse("spec.podSecurityContext.seccompProfile");
+        }
+        if context.app_armor_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined") {
+            return refuse("spec.podSecurityContext.appArmorProfile");
         }
     }
     Ok(())

@@ -1,1 +1,116 @@
+use super::*;
+use crate::cluster::apply::Live;
+use crate::cluster::build::capacity::Resources;
+use rstest::rstest;
+use serde_json::{Value, json};
+use std::collections::HashMap;
 
+fn site(name: &str) -> Site {
+    Site { name: name.into(), namespace: "k3k-dev".into(), uid: "u".into() }
+}
+
+fn observed() -> Observed {
+    let token = |data: Value| {
+        serde_json::from_value(
+            json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "t" }, "data": data }),
+        )
+        .unwrap()
+    };
+    Observed {
+        host_version: "v1.36.3".into(),
+        host_service_cidr: "10.43.0.0/16".into(),
+        policy_name: None,
+        policy: None,
+        capacity: Resources::new(),
+        live: Live::default(),
+        named_secrets: HashMap::from([
+            ("good".into(), token(json!({ "token": "c2VjcmV0Cg==" }))),
+            ("bad".into(), token(json!({ "password": "c2VjcmV0Cg==" }))),
+        ]),
+    }
+}
+
+fn check(name: &str, spec: Value) -> Result<Accepted, Error> {
+    cluster(&site(name), &serde_json::from_value(spec).unwrap(), None, &observed())
+}
+
+#[rstest]
+#[case("system", json!({}), "metadata.name: \"system\" is reserved")]
+#[case("a.b", json!({}), "metadata.name: \"a.b\" must consist of")]
+#[case("a-very-long-name-that-leaves-no-room-for-more", json!({}), "metadata.name: ")]
+#[case("dev", json!({ "mode": "virtual" }), "spec.mode: this version runs clusters of mode shared, not yet virtual")]
+#[case("dev", json!({ "mode": "hcp" }), "spec.mode: this version")]
+#[case("dev", json!({ "servers": 3 }), "spec.servers: this version runs one server, not yet 3")]
+#[case("dev", json!({ "mirrorHostNodes": true }), "spec.mirrorHostNodes: ")]
+#[case("dev", json!({ "expose": { "ingress": {} } }), "spec.expose.ingress: ")]
+#[case("dev", json!({ "expose": { "loadBalancer": {} } }), "spec.expose.loadBalancer: ")]
+#[case("dev", json!({ "customCAs": { "enabled": true, "sources": { "serverCA": { "secretName": "a" }, "clientCA": { "secretName": "a" },
+    "requestHeaderCA": { "secretName": "a" }, "etcdServerCA": { "secretName": "a" }, "etcdPeerCA": { "secretName": "a" },
+    "serviceAccountToken": { "secretName": "a" } } } }), "spec.customCAs: ")]
+#[case("dev", json!({ "serverArgs": ["--debug", "--token=x"] }), "spec.serverArgs[1]: \"token\" cannot be set: use spec.tokenSecretRef")]
+#[case("dev", json!({ "serverEnvs": [{ "name": "K3S_TOKEN", "value": "x" }] }), "spec.serverEnvs[0].name: K3S_TOKEN cannot be set")]
+#[case("dev", json!({ "version": "not a tag" }), "spec.version: \"not a tag\" is not an image tag")]
+#[case("dev", json!({ "version": "v1:evil" }), "spec.version: ")]
+#[case("dev", json!({ "tokenSecretRef": { "name": "good", "namespace": "other" } }), "spec.tokenSecretRef.namespace: a Secret in namespace \"other\"")]
+#[case("dev", json!({ "tokenSecretRef": { "name": "missing" } }), "spec.tokenSecretRef.name: there is no Secret \"missing\"")]
+#[case("dev", json!({ "tokenSecretRef": { "name": "bad" } }), "spec.tokenSecretRef.name: Secret \"bad\" has no key \"token\"")]
+#[case("dev", json!({ "tokenSecretRef": {} }), "spec.tokenSecretRef.name: it is empty")]
+#[case("dev", json!({ "addons": [{ "secretRef": "a", "secretNamespace": "other" }] }), "spec.addons[0].secretNamespace: ")]
+#[case("dev", json!({ "securityContext": { "privileged": true } }), "spec.securityContext.privileged: ")]
+#[case("dev", json!({ "securityContext": { "allowPrivilegeEscalation": true } }), "spec.securityContext.allowPrivilegeEscalation: ")]
+#[case("dev", json!({ "securityContext": { "capabilities": { "add": ["SYS_ADMIN"] } } }), "spec.securityContext.capabilities.add: ")]
+#[case("dev", json!({ "securityContext": { "procMount": "Unmasked" } }), "spec.securityContext.procMount: ")]
+#[case("dev", json!({ "podSecurityContext": { "seccompProfile": { "type": "Unconfined" } } }), "spec.podSecurityContext.seccompProfile: ")]
+#[case("dev", json!({ "podSecurityContext": { "sysctls": [{ "name": "a", "value": "b" }] } }), "spec.podSecurityContext.sysctls: ")]
+fn refused(#[case] name: &str, #[case] spec: Value, #[case] message: &str) {
+    let error = check(name, spec).unwrap_err();
+    assert!(error.to_string().starts_with(message), "{error}");
+    assert!(error.is_terminal() && !error.is_transient());
+}
+
+#[rstest]
+#[case(json!({}), "v1.36.3-k3s1")]
+#[case(json!({ "version": "" }), "v1.36.3-k3s1")]
+#[case(json!({ "version": "v1.33.1-k3s1" }), "v1.33.1-k3s1")]
+#[case(json!({ "version": "v1.33.1+k3s1" }), "v1.33.1-k3s1")]
+fn versions(#[case] spec: Value, #[case] tag: &str) {
+    assert_eq!(check("dev", spec).unwrap().version, tag);
+}
+
+#[test]
+fn defaults_follow_the_host() {
+    let accepted = check("dev", json!({})).unwrap();
+    assert_eq!(
+        (accepted.cluster_cidr.as_str(), accepted.service_cidr.as_str()),
+        ("10.42.0.0/16", "10.43.0.0/16")
+    );
+    assert_eq!(accepted.token, None);
+}
+
+#[test]
+fn a_users_token_is_read_from_the_own_namespace() {
+    let spec = json!({ "tokenSecretRef": { "name": "good", "namespace": "k3k-dev" } });
+    assert_eq!(check("dev", spec).unwrap().token.as_deref(), Some("secret"));
+}
+
+#[test]
+fn ranges_do_not_change_under_a_cluster() {
+    let status = ClusterStatus { service_cidr: Some("10.43.0.0/16".into()), ..ClusterStatus::default() };
+    let spec = |range: &str| ClusterSpec { service_cidr: Some(range.into()), ..ClusterSpec::default() };
+    let error = cluster(&site("dev"), &spec("10.53.0.0/16"), Some(&status), &observed()).unwrap_err();
+    assert!(error.to_string().starts_with("spec.serviceCIDR: it cannot become \"10.53.0.0/16\""), "{error}");
+    cluster(&site("dev"), &spec("10.43.0.0/16"), Some(&status), &observed()).unwrap();
+}
+
+#[test]
+fn the_policy_decides_on_the_mode() {
+    let missing = Observed { policy_name: Some("p".into()), ..observed() };
+    let error = cluster(&site("dev"), &ClusterSpec::default(), None, &missing).unwrap_err();
+    assert_eq!(error.category(), "PolicyMissing");
+
+    let policy = serde_json::from_value(json!({ "allowedMode": "virtual" })).unwrap();
+    let other = Observed { policy_name: Some("p".into()), policy: Some(policy), ..observed() };
+    let error = cluster(&site("dev"), &ClusterSpec::default(), None, &other).unwrap_err();
+    let want = "spec.mode: mode \"shared\" is not allowed by the policy \"p\", which allows \"virtual\"";
+    assert_eq!(error.to_string(), want);
+}

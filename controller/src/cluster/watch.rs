@@ -2,6 +2,7 @@
 
 use super::build::Kind;
 use super::caches::Caches;
+use super::memory::Memory;
 use super::{Context, Guarded, observe, reconcile};
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt as _};
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 const OWNED: [Kind; 3] = [Kind::Service, Kind::StatefulSet, Kind::Deployment];
 
 /// The caches, and the controller that fills them when it runs.
-pub fn watches(client: &Client) -> (Caches, Controller<Guarded>) {
+pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Guarded>) {
     let (clusters, writer) = reflector::store::<Guarded>();
     let stream = watcher(Api::<Guarded>::all(client.clone()), watcher::Config::default())
         .default_backoff()
@@ -75,10 +76,14 @@ pub fn watches(client: &Client) -> (Caches, Controller<Guarded>) {
         .reflect(writer)
         .touched_objects()
         .predicate_filter(offer, PredicateConfig::default());
-    let known = clusters.clone();
-    controller = controller.watches_stream(stream, move |_: Node| refs(&known, |_| true));
+    let (known, remembered) = (clusters.clone(), memory.clone());
+    controller = controller.watches_stream(stream, move |_: Node| {
+        remembered.surroundings_changed();
+        refs(&known, |_| true)
+    });
 
     let bound = (clusters.clone(), namespaces.clone());
+    let remembered = memory.clone();
     let stream = watcher(
         Api::<PartialObjectMeta<VirtualClusterPolicy>>::all(client.clone()),
         watcher::Config::default(),
@@ -88,6 +93,7 @@ pub fn watches(client: &Client) -> (Caches, Controller<Guarded>) {
     .predicate_filter(predicates::generation, PredicateConfig::default());
     controller = controller.watches_stream(stream, move |policy: PartialObjectMeta<VirtualClusterPolicy>| {
         let (clusters, namespaces) = &bound;
+        remembered.surroundings_changed();
         let name = policy.name_any();
         let names = |namespace: &PartialObjectMeta<Namespace>| {
             namespace.labels().get(labels::POLICY_NAME) == Some(&name)
@@ -174,7 +180,7 @@ fn owned_objects(
 }
 
 /// A hash of everything but the status and the counters of the API server.
-fn contents(object: &DynamicObject) -> Option<u64> {
+pub fn contents(object: &DynamicObject) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     let metadata = &object.metadata;
     (&metadata.uid, &metadata.labels, &metadata.annotations, metadata.deletion_timestamp.is_some())

@@ -187,9 +187,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case(&["--token=secret"], 0)]
-    #[case(&["-t", "secret"], 0)]
-    #[case(&["-token", "secret"], 0)]
+    #[case(&["--token=hunter2"], 0)]
+    #[case(&["-t", "hunter2"], 0)]
+    #[case(&["-token", "hunter2"], 0)]
     #[case(&["--debug", "--disable-agent=false"], 1)]
     #[case(&["--data-dir /tmp"], 0)]
     #[case(&["  --config=/etc/x"], 0)]
@@ -211,10 +211,7 @@ mod tests {
     fn refused(#[case] spec: &[&str], #[case] index: usize) {
         let refused = arguments(spec).unwrap_err();
         assert_eq!(refused.index, index);
-        assert!(
-            !refused.reason.contains("secret") || refused.reason.contains("tokenSecretRef"),
-            "{refused:?}"
-        );
+        assert!(!refused.reason.contains("hunter2"), "{refused:?}");
     }
 
     #[rstest]

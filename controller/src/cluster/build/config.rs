@@ -1,7 +1,7 @@
 //! The configuration file of the k3s server.
 
 use super::arguments::ServerArguments;
-use super::{Manifest, Site};
+use super::{Manifest, Site, yaml};
 use k3k_api::labels::component;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ pub fn shared(inputs: &Inputs<'_>) -> ServerConfig {
 
 /// The Secret that holds it.
 pub fn secret(site: &Site, config: &ServerConfig) -> Result<Manifest, serde_saphyr::ser::Error> {
-    let data = BTreeMap::from([(KEY.to_owned(), serde_saphyr::to_string(config)?)]);
+    let data = BTreeMap::from([(KEY.to_owned(), yaml(config)?)]);
     Ok(Manifest::secret(site, site.names().init_server_config(), component::SERVER, &data))
 }
 

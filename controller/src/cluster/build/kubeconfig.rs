@@ -1,6 +1,6 @@
 //! The admin kubeconfig of a nested cluster.
 
-use super::{Manifest, Site, base64, secret_data};
+use super::{Manifest, Site, base64, secret_data, yaml};
 use jiff::Timestamp;
 use k3k_api::labels::component;
 use k3k_runtime::certificates::{self, Authority, Leaf, Pair, Usage};
@@ -47,7 +47,7 @@ pub fn secret(
     let kept = kept.filter(|text| is_right(text, site, inputs, client_ca, now));
     let text = match kept {
         Some(text) => text,
-        None => serde_saphyr::to_string(&contents(site, inputs, &admin(client_ca)?))?,
+        None => yaml(&contents(site, inputs, &admin(client_ca)?))?,
     };
     let data = BTreeMap::from([(KEY.to_owned(), text)]);
     Ok(Manifest::secret(site, site.names().kubeconfig(), component::SERVER, &data))

@@ -1,7 +1,9 @@
 //! The virtual kubelet: its configuration, certificates, identity in the host and Deployment.
 
 use super::kubeconfig::issued_by;
-use super::{Kind, Manifest, Site, capacity, certificates::Authorities, hash, secret_data, service, set};
+use super::{
+    Kind, Manifest, Site, capacity, certificates::Authorities, hash, secret_data, service, set, yaml,
+};
 use crate::args::Images;
 use jiff::Timestamp;
 use k3k_api::labels::{self, component};
@@ -108,7 +110,7 @@ pub fn secret(
     let client = keep_or_issue(&present, "client", &client, &authorities.client, now)?;
     let serving = keep_or_issue(&present, "tls", &serving, &authorities.server, now)?;
     let data = BTreeMap::from([
-        ("config.yaml".to_owned(), serde_saphyr::to_string(config)?),
+        ("config.yaml".to_owned(), yaml(config)?),
         ("server-ca.crt".to_owned(), authorities.server.certificate_pem().to_owned()),
         ("client-ca.crt".to_owned(), authorities.client.certificate_pem().to_owned()),
         ("client.crt".to_owned(), client.certificate),

@@ -202,6 +202,13 @@ pub fn secret_data(secret: &DynamicObject) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// YAML with strings on one line each, as people expect of a kubeconfig.
+pub(crate) fn yaml(value: &impl serde::Serialize) -> Result<String, serde_saphyr::ser::Error> {
+    let mut options = serde_saphyr::SerializerOptions::default();
+    options.prefer_block_scalars = false;
+    serde_saphyr::to_string_with_options(value, options)
+}
+
 /// Sets `key` if there is a value, so that absent fields are not owned.
 pub(crate) fn set<T: serde::Serialize>(object: &mut Value, key: &str, value: Option<T>) {
     if let Some(value) = value {

@@ -82,8 +82,9 @@ fn pod(site: &Site, inputs: &Inputs<'_>) -> Value {
     mounts.extend(certificates::mounts().into_iter().map(|(key, path)| {
         json!({ "name": "certificates", "mountPath": format!("{DATA_DIR}/server/tls/{path}"), "subPath": key, "readOnly": true })
     }));
-    for addon in spec.addons.iter().filter_map(|addon| addon.secret_ref.as_deref()) {
-        let name = format!("addon-{addon}");
+    for (index, addon) in spec.addons.iter().filter_map(|addon| addon.secret_ref.as_deref()).enumerate() {
+        // Names of Secrets may be longer than those of volumes and contain dots.
+        let name = format!("addon-{index}");
         volumes.push(json!({ "name": name, "secret": { "secretName": addon } }));
         mounts.push(json!({ "name": name, "mountPath": format!("{DATA_DIR}/server/manifests/{addon}"), "readOnly": true }));
     }
@@ -115,9 +116,8 @@ fn pod(site: &Site, inputs: &Inputs<'_>) -> Value {
     let host_users = policy.and_then(|policy| policy.host_users);
     set(&mut pod, "hostUsers", host_users.or(spec.host_users));
     set(&mut pod, "resources", spec.server_resources.as_ref());
-    let security = spec.pod_security_context.as_ref().map(|context| json!(context));
-    pod["securityContext"] =
-        security.unwrap_or_else(|| json!({ "seccompProfile": { "type": "RuntimeDefault" } }));
+    let defaults = json!({ "seccompProfile": { "type": "RuntimeDefault" } });
+    pod["securityContext"] = over(defaults, spec.pod_security_context.as_ref());
     pod
 }
 
@@ -146,33 +146,46 @@ fn container(site: &Site, inputs: &Inputs<'_>, mounts: &[Value]) -> Value {
     if inputs.spec.server_resources.is_none() && !inputs.spec.server_limit.is_empty() {
         container["resources"] = json!({ "limits": inputs.spec.server_limit });
     }
-    let security = inputs.policy.and_then(|policy| policy.security_context.as_ref());
-    let security = security.or(inputs.spec.security_context.as_ref()).map(|context| json!(context));
-    container["securityContext"] = security.unwrap_or_else(|| {
-        json!({ "privileged": false, "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } })
-    });
+    // A policy's word is an administrator's and stands as it is; a user's is put over ours.
+    let imposed = inputs.policy.and_then(|policy| policy.security_context.as_ref());
+    container["securityContext"] = imposed.map_or_else(
+        || {
+            let capabilities = json!({ "drop": ["ALL"] });
+            let defaults =
+                json!({ "privileged": false, "allowPrivilegeEscalation": false, "capabilities": capabilities });
+            over(defaults, inputs.spec.security_context.as_ref())
+        },
+        |imposed| json!(imposed),
+    );
     container
 }
 
 /// `spec.secretMounts` of servers. As in upstream, entries without a Secret or a path are skipped.
 fn add_secret_mounts(spec: &ClusterSpec, volumes: &mut Vec<Value>, mounts: &mut Vec<Value>) {
-    for mount in &spec.secret_mounts {
+    for (index, mount) in spec.secret_mounts.iter().enumerate() {
         let (Some(secret), Some(path)) = (&mount.secret_name, &mount.mount_path) else { continue };
         if mount.role.unwrap_or_default() == MountRole::Agent {
             continue;
         }
-        let name = mount.name.as_ref().unwrap_or(secret);
+        // The user's name for the volume could be one of ours.
+        let name = format!("mount-{index}");
         let mut source = json!({ "secretName": secret });
         set(&mut source, "items", Some(&mount.items).filter(|items| !items.is_empty()));
         set(&mut source, "defaultMode", mount.default_mode);
         set(&mut source, "optional", mount.optional);
-        if !volumes.iter().any(|volume| volume["name"] == json!(name)) {
-            volumes.push(json!({ "name": name, "secret": source }));
-        }
+        volumes.push(json!({ "name": name, "secret": source }));
         let mut entry = json!({ "name": name, "mountPath": path, "readOnly": true });
         set(&mut entry, "subPath", mount.sub_path.as_ref());
         mounts.push(entry);
     }
+}
+
+/// A security context with the user's fields in place of the defaults.
+fn over(mut defaults: Value, wanted: Option<&impl serde::Serialize>) -> Value {
+    if let (Value::Object(fields), Value::Object(wanted)) = (&mut defaults, json!(wanted)) {
+        fields.extend(wanted);
+    }
+    defaults
 }
 
 /// Kubernetes would expand `$(NAME)` in arguments.

@@ -1,52 +1,81 @@
 //! The task that follows one nested cluster.
 
 use super::{Health, Report, access};
-use crate::cluster::build::base64;
+use crate::cluster::build::certificates::Authorities;
+use crate::cluster::build::{Site, base64};
+use crate::cluster::plan::Addresses;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures::TryStreamExt as _;
-use k3k_runtime::certificates::Pair;
+use k3k_api::managers;
+use k3k_runtime::certificates::{Leaf, Pair, Usage};
 use k8s_openapi::api::core::v1::Node;
 use kube::config::AuthInfo;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Config};
 use std::error::Error as _;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::instrument::WithSubscriber as _;
+use tracing::subscriber::NoSubscriber;
 
 /// Longest wait for an answer to `/readyz`.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a starting server is asked at short intervals.
 const STARTING: Duration = Duration::from_secs(120);
 
-/// Where a nested API is and who we are there.
-#[derive(Clone, PartialEq, Eq)]
+/// How long our certificate is valid. The next connection brings a new one.
+const IDENTITY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Where a nested API is and who signs there.
+#[derive(Clone)]
 pub struct Target {
-    /// URL of the API.
-    pub endpoint: String,
-    /// PEM of the authority that signs its certificate.
-    pub server_ca: String,
-    /// PEM of the authority that signed ours; it changes only if the cluster's credentials do.
-    pub client_ca: String,
-    /// Name of the virtual node.
-    pub node: String,
-    /// Our certificate and key. Not compared: it is minted at each call.
-    pub identity: Identity,
+    endpoint: String,
+    address: SocketAddr,
+    node: String,
+    authorities: Arc<Authorities>,
 }
 
-/// A client certificate. Any two are equal, so that a new one alone does not restart a task.
-#[derive(Clone)]
-pub struct Identity(pub Arc<dyn Fn() -> Result<Pair, String> + Send + Sync>);
+impl Target {
+    /// The API of `site`.
+    pub fn new(site: &Site, addresses: &Addresses, authorities: Authorities) -> Self {
+        Self {
+            endpoint: addresses.endpoint(),
+            address: (addresses.api, addresses.api_port).into(),
+            node: site.names().node(),
+            authorities: Arc::new(authorities),
+        }
+    }
 
-impl PartialEq for Identity {
-    fn eq(&self, _: &Self) -> bool {
-        true
+    /// A new certificate of ours.
+    fn identity(&self) -> Result<Pair, String> {
+        let leaf = Leaf {
+            common_name: managers::CONTROLLER.to_owned(),
+            organizations: vec!["system:masters".to_owned()],
+            dns_names: Vec::new(),
+            ip_addresses: Vec::new(),
+            usages: vec![Usage::Client],
+            lifetime: IDENTITY_LIFETIME,
+        };
+        self.authorities.client.issue(&leaf).map_err(|error| error.to_string())
     }
 }
 
-impl Eq for Identity {}
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        let certificates = |target: &Self| {
+            let Authorities { server, client } = &*target.authorities;
+            (server.certificate_pem().to_owned(), client.certificate_pem().to_owned())
+        };
+        self.endpoint == other.endpoint
+            && self.node == other.node
+            && certificates(self) == certificates(other)
+    }
+}
 
 /// Follows the cluster until the task is aborted.
 pub(super) async fn follow(
@@ -94,7 +123,7 @@ async fn until_ready(target: &Target, recheck: &Notify, report: &impl Fn(Report)
             (intervals(Duration::from_millis(250)), intervals(Duration::from_secs(5)));
         let mut granted = false;
         loop {
-            match ask(&client, &mut granted).await {
+            match ask(target, &client, &mut granted).await {
                 Ok(()) => {
                     report(Report::well("Ready", "the nested API answers and is ready"));
                     return client;
@@ -111,8 +140,9 @@ async fn until_ready(target: &Target, recheck: &Notify, report: &impl Fn(Report)
 }
 
 /// One question. Grants the virtual kubelet's rights first: the sooner it has them, the sooner there is a node.
-async fn ask(client: &Client, granted: &mut bool) -> Result<(), Report> {
+async fn ask(target: &Target, client: &Client, granted: &mut bool) -> Result<(), Report> {
     if !*granted {
+        knock(target).await?;
         answer(access::grant(client)).await?;
         *granted = true;
     }
@@ -122,7 +152,18 @@ async fn ask(client: &Client, granted: &mut bool) -> Result<(), Report> {
     Ok(())
 }
 
+/// Whether anything listens. Cheaper, and quieter in our log, than a request that fails.
+async fn knock(target: &Target) -> Result<(), Report> {
+    let closed = || Report::missing("Unreachable", "nothing answers at the nested API's address yet");
+    match timeout(PATIENCE, TcpStream::connect(target.address)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(closed()),
+    }
+}
+
 async fn answer<T>(question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Report> {
+    // That a starting server fails is what we ask for; the client need not write each time to the log.
+    let question = question.with_subscriber(NoSubscriber::default());
     match timeout(PATIENCE, question).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(describe(&error)),
@@ -159,11 +200,11 @@ fn describe(error: &kube::Error) -> Report {
 
 /// A client of the nested API that trusts only the cluster's authority.
 fn client(target: &Target) -> Result<Client, String> {
-    let identity = (target.identity.0)()?;
+    let identity = target.identity()?;
     let endpoint =
         target.endpoint.parse().map_err(|error| format!("the URL {:?}: {error}", target.endpoint))?;
     let mut config = Config::new(endpoint);
-    config.root_cert = Some(vec![certificate_der(&target.server_ca)?]);
+    config.root_cert = Some(vec![certificate_der(target.authorities.server.certificate_pem())?]);
     config.auth_info = serde_json::from_value::<AuthInfo>(serde_json::json!({
         "client-certificate-data": base64(&identity.certificate), "client-key-data": base64(&identity.key),
     }))
