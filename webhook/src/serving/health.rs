@@ -23,9 +23,16 @@ pub struct Health {
     secret: Receiver<Seen<Secret>>,
     registration: Receiver<Seen<ValidatingWebhookConfiguration>>,
     metrics: Metrics,
-    certificate: Latch,
-    registered: Latch,
-    reviewed: Latch,
+    certificate: Check,
+    registered: Check,
+    reviewed: Check,
+}
+
+/// One thing that must be so.
+struct Check {
+    name: &'static str,
+    latch: Latch,
+    passed: bool,
 }
 
 impl Health {
@@ -42,9 +49,9 @@ impl Health {
             secret,
             registration,
             metrics,
-            certificate: readiness.latch("certificate"),
-            registered: readiness.latch("registration"),
-            reviewed: readiness.latch("self-review"),
+            certificate: Check::new(readiness, "certificate"),
+            registered: Check::new(readiness, "registration"),
+            reviewed: Check::new(readiness, "self-review"),
         }
     }
 
@@ -105,21 +112,37 @@ impl Health {
             let chain = stored.leaf.as_ref().map_or("", |leaf| leaf.certificate.as_str());
             trust::verify(bundle, chain, name, Timestamp::now())
         };
-        put(&self.certificate, "certificate", good(&stored.bundle()));
+        self.certificate.put(&good(&stored.bundle()));
         let bundle = self.registration.borrow_and_update().present().and_then(registration::registered);
-        let bundle = bundle.unwrap_or_default();
-        put(&self.registered, "registration", good(&bundle));
-        put(&self.reviewed, "self-review", self_review::check(listening, &bundle, name).await);
+        let Some(bundle) = bundle else {
+            let missing = "our webhooks are not registered with one caBundle";
+            self.registered.put(&Err(missing));
+            return self.reviewed.put(&Err(missing));
+        };
+        self.registered.put(&good(&bundle));
+        self.reviewed.put(&self_review::check(listening, &bundle, name).await);
     }
 }
 
-/// Shows the outcome of a check.
-fn put<E: std::fmt::Display>(latch: &Latch, what: &str, outcome: Result<(), E>) {
-    match outcome {
-        Ok(()) => latch.set(),
-        Err(error) => {
-            latch.clear();
-            tracing::warn!(what, %error, "not ready");
+impl Check {
+    fn new(readiness: &Readiness, name: &'static str) -> Self {
+        Self { name, latch: readiness.latch(name), passed: false }
+    }
+
+    fn put<E: std::fmt::Display>(&mut self, outcome: &Result<(), E>) {
+        let Self { name, passed, .. } = self;
+        match outcome {
+            Ok(()) => self.latch.set(),
+            Err(error) => {
+                self.latch.clear();
+                // Something that is not there yet is no cause for alarm.
+                if *passed {
+                    tracing::warn!(check = name, %error, "not ready any more");
+                } else {
+                    tracing::info!(check = name, %error, "not ready yet");
+                }
+            }
         }
+        *passed = outcome.is_ok();
     }
 }
