@@ -90,8 +90,13 @@ pub fn ensure_ours(site: &Site, kind: Kind, object: &DynamicObject) -> Result<()
 
 /// Whether applying `manifest` would change nothing: it is what was applied last, and nobody has undone it since.
 fn is_settled(present: &DynamicObject, manifest: &Manifest) -> bool {
+    // The items of a list do not say what they are.
+    let mut wanted = manifest.object.clone();
+    if let Some(fields) = wanted.as_object_mut() {
+        fields.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind"));
+    }
     present.annotations().get(labels::APPLIED_HASH) == Some(&manifest.hash())
-        && serde_json::to_value(present).is_ok_and(|present| contains(&present, &manifest.object))
+        && serde_json::to_value(present).is_ok_and(|present| contains(&present, &wanted))
 }
 
 /// Whether `present` has everything that `wanted` has. Lists of objects may hold more, in any order: that is how
@@ -170,6 +175,9 @@ mod tests {
         present["spec"]["clusterIP"] = "10.43.0.9".into();
         let object = |value: &Value| serde_json::from_value::<DynamicObject>(value.clone()).unwrap();
         assert!(is_settled(&object(&present), &manifest));
+        let mut listed = object(&present);
+        listed.types = None;
+        assert!(is_settled(&listed, &manifest));
         let mut drifted = present.clone();
         drifted["spec"]["selector"]["k8s-app"] = "mine".into();
         assert!(!is_settled(&object(&drifted), &manifest));
