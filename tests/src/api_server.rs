@@ -3,7 +3,7 @@
 use crate::process::Process;
 use crate::{wait, workspace};
 use anyhow::{Context, Result, bail};
-use k3k_runtime::certificates::{Authority, Leaf, Usage};
+use k3k_runtime::certificates::{Authority, Leaf, Pair, Usage};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use std::fs;
@@ -81,6 +81,16 @@ impl ApiServer {
         Ok(command)
     }
 
+    /// A certificate that this server accepts: from its clients, and from the kubelets that it calls.
+    pub fn issue(&self, request: &Leaf) -> Result<Pair> {
+        Ok(self.authority.issue(request)?)
+    }
+
+    /// The authority behind every certificate here, including the one with which the server calls kubelets.
+    pub fn authority_pem(&self) -> &str {
+        self.authority.certificate_pem()
+    }
+
     fn kubeconfig_text(&self, user: &str, group: Option<&str>) -> Result<String> {
         let pair = self.authority.issue(&leaf(user, group, Usage::Client))?;
         let config = serde_json::json!({
@@ -112,10 +122,13 @@ impl ApiServer {
 
         let authority = Authority::generate("test-ca")?;
         let serving = authority.issue(&leaf("kube-apiserver", None, Usage::Server))?;
+        let calling = authority.issue(&leaf("system:apiserver", Some(ADMINISTRATORS), Usage::Client))?;
         for (name, text) in [
             ("ca.crt", authority.certificate_pem()),
             ("tls.crt", &serving.certificate),
             ("tls.key", &serving.key),
+            ("kubelet-client.crt", &calling.certificate),
+            ("kubelet-client.key", &calling.key),
         ] {
             fs::write(directory.join(name), text)?;
         }
@@ -175,6 +188,9 @@ fn api_server_arguments(directory: &Path, etcd_port: u16, port: u16) -> Vec<Stri
         format!("--client-ca-file={}", file("ca.crt")),
         format!("--tls-cert-file={}", file("tls.crt")),
         format!("--tls-private-key-file={}", file("tls.key")),
+        format!("--kubelet-certificate-authority={}", file("ca.crt")),
+        format!("--kubelet-client-certificate={}", file("kubelet-client.crt")),
+        format!("--kubelet-client-key={}", file("kubelet-client.key")),
         "--service-account-issuer=https://kubernetes.default.svc".into(),
         format!("--service-account-key-file={}", file("tls.crt")),
         format!("--service-account-signing-key-file={}", file("tls.key")),

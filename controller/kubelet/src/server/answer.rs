@@ -47,7 +47,9 @@ impl Refusal {
     }
 
     pub(super) fn no_such_pod(namespace: &str, name: &str) -> Self {
-        let message = format!("pod {namespace}/{name} does not run on this node");
+        let message = format!(
+            "pod {namespace}/{name} does not run; kubectl describe pod --namespace {namespace} {name} tells why"
+        );
         Self { pod: Some(name.to_owned()), ..Self::new(StatusCode::NOT_FOUND, message) }
     }
 
@@ -109,6 +111,13 @@ impl Refusal {
             },
         };
         Self { pod: Some(name.to_owned()), ..refusal }
+    }
+
+    /// The same for a log. There an API server takes the body of a 400 or a 500 as the message, and has one of its own for
+    /// a 404 (`response_checker.go` of apiserver), so this is a plain text, and never a 404.
+    pub(super) fn into_text(self) -> Response {
+        let code = if self.code == StatusCode::NOT_FOUND { StatusCode::BAD_REQUEST } else { self.code };
+        (code, self.message).into_response()
     }
 
     fn status(&self) -> Value {

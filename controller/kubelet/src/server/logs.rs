@@ -21,7 +21,7 @@ pub(super) async fn read(
     Path(target): Path<Target>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    pass(state, target, query).await.unwrap_or_else(IntoResponse::into_response)
+    pass(state, target, query).await.unwrap_or_else(Refusal::into_text)
 }
 
 /// The caller's disconnect drops this future, or the body that it made, and with it the host's connection.

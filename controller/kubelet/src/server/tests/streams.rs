@@ -178,7 +178,12 @@ async fn a_slow_host_delays_no_one_else() {
     "InternalError",
     "the host cluster answered with another protocol; see the virtual kubelet's log"
 )]
-#[case::not_ours("missing", 404, "NotFound", "pod shop/missing does not run on this node")]
+#[case::not_ours(
+    "missing",
+    404,
+    "NotFound",
+    "pod shop/missing does not run; kubectl describe pod --namespace shop missing tells why"
+)]
 #[tokio::test]
 async fn refusals_are_statuses_in_the_tenants_words(
     #[case] pod: &str,
