@@ -23,6 +23,7 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
 /// The feature by which a node says that it takes WebSockets as they come.
@@ -102,8 +103,8 @@ impl Bridge {
         Ok(Self { server, nested: nested.to_owned(), kubelet, host })
     }
 
-    /// `kubectl` in the tenant's namespace, to its end. `websockets` are kubectl's own settings.
-    async fn kubectl(&self, websockets: bool, input: &str, arguments: &[&str]) -> Result<Output> {
+    /// `kubectl` in the tenant's namespace; it ends when it is dropped. `websockets` are kubectl's own settings.
+    fn start_kubectl(&self, websockets: bool, arguments: &[&str]) -> Result<Child> {
         let setting = if websockets { "true" } else { "false" };
         let mut command = tokio::process::Command::from(self.server.kubectl()?);
         command
@@ -115,14 +116,18 @@ impl Bridge {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let mut child = command.spawn().context("starting kubectl")?;
+        command.spawn().context("starting kubectl")
+    }
+
+    /// [`Self::start_kubectl`], fed with `input` and awaited.
+    async fn kubectl(&self, websockets: bool, input: &str, arguments: &[&str]) -> Result<Output> {
+        let mut child = self.start_kubectl(websockets, arguments)?;
         let mut stdin = child.stdin.take().context("standard input")?;
-        stdin.write_all(input.as_bytes()).await?;
-        drop(stdin);
-        tokio::time::timeout(k3k_tests::wait::LIMIT, child.wait_with_output())
-            .await
-            .context("kubectl did not end")?
-            .context("waiting for kubectl")
+        let feed = async move { stdin.write_all(input.as_bytes()).await };
+        let ended = async { tokio::join!(feed, child.wait_with_output()) };
+        let (_, output) =
+            tokio::time::timeout(k3k_tests::wait::LIMIT, ended).await.context("kubectl did not end")?;
+        output.context("waiting for kubectl")
     }
 }
 
