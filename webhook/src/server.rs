@@ -80,8 +80,11 @@ impl Server {
             Ok(snapshot) => decide(&request, &snapshot),
             Err(error) => Decision::Undecided(error.to_string()),
         };
-        self.metrics.answered(&request, &decision, started.elapsed());
-        log(&request, &decision);
+        // Only we ourselves ask about no namespace, to see whether we are well.
+        if !request.namespace.is_empty() {
+            self.metrics.answered(&request, &decision, started.elapsed());
+            log(&request, &decision);
+        }
         review::answer(&request, &decision).map_err(Refusal::Answer)
     }
 }

@@ -1,7 +1,7 @@
 //! Taking in bodies without being filled up by them. Anyone who reaches the port may send, so what all requests
 //! hold together is bounded. What has not arrived does not count: a sender that only promises much takes nothing.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -46,7 +46,9 @@ impl Intake {
     /// Reads a body to its end. Never waits for others' bodies: when there is no room, the caller may try again.
     pub(super) async fn read(&self, mut body: Body) -> Result<Taken<'_>, Error> {
         let mut counted = self.count(LEAST)?;
-        let mut bytes = Vec::new();
+        // Room for what is announced costs nothing until it is filled; growing step by step would take twice as much.
+        let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+        let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(LARGEST));
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(Error::Broken)?.into_data() else { continue };
             if bytes.len() + data.len() > LARGEST {
