@@ -124,14 +124,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Waits until the nested API answers and lets us list pods. It starts beside us and grants us our rights once it is up, so
-/// the first seconds are for trying often.
+/// the first seconds are for trying often: every 140 ms after three seconds, every two seconds after a minute.
 async fn until_admitted(nested: &kube::Client, node: &str) {
     let pods: Api<Pod> = Api::all(nested.clone());
     let params = ListParams::default().limit(1);
     let often = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(Duration::from_secs(2))
-        .with_factor(1.2)
+        .with_factor(1.03)
         .without_max_times();
     let attempt = || async { pods.list_metadata(&params).await };
     let result = attempt

@@ -29,9 +29,6 @@ pub enum Error {
         /// The cause.
         source: tls::Error,
     },
-    /// The listener broke.
-    #[error("the endpoints ended: {0}")]
-    Ended(#[from] std::io::Error),
 }
 
 impl Directory for World {
@@ -90,7 +87,7 @@ pub async fn serve(
     let renewal = renew(certificate, files.clone());
     Ok(async move {
         tokio::select! {
-            result = server::serve(listener, state, shutdown) => Ok(result?),
+            () = server::serve(listener, state, shutdown) => Ok(()),
             () = renewal => Ok(()),
         }
     })

@@ -15,10 +15,10 @@ use axum::extract::State as Extract;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 use axum::{Json, Router, middleware};
-use k3k_runtime::tls::{Peer, TlsListener};
+use k3k_runtime::serve::{self, Limits};
+use k3k_runtime::tls::TlsListener;
 use kube::client::Body;
 use serde_json::{Value, json};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -119,7 +119,7 @@ impl State {
     }
 }
 
-/// The routes. They need [`Peer`] as connection info: see [`serve`].
+/// The routes. They need a [`k3k_runtime::tls::Peer`] as connection info: see [`serve()`].
 pub fn router(state: Arc<State>) -> Router {
     let both = MethodFilter::GET.or(MethodFilter::POST);
     Router::new()
@@ -140,25 +140,24 @@ pub fn router(state: Arc<State>) -> Router {
 }
 
 /// Serves until `shutdown`, then gives streams a few seconds to end.
-pub async fn serve(
-    listener: TlsListener,
-    state: Arc<State>,
-    shutdown: CancellationToken,
-) -> Result<(), io::Error> {
-    let service = router(state.clone()).into_make_service_with_connect_info::<Peer>();
-    let cut = state.cut.clone();
-    let stop = shutdown.clone();
-    let limit = tokio::spawn(async move {
-        stop.cancelled().await;
+pub async fn serve(listener: TlsListener, state: Arc<State>, shutdown: CancellationToken) {
+    let cut = async {
+        shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;
-        cut.cancel();
-    });
-    // Returns when every connection has ended, those that follow a log included.
-    let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await;
-    state.streams.close();
-    state.streams.wait().await;
-    limit.abort();
-    served
+        state.cut.cancel();
+        std::future::pending::<()>().await
+    };
+    let serve = async {
+        // Requests that end when streams are cut get a moment more to say so.
+        let limits = Limits { grace: GRACE * 2, ..Limits::default() };
+        serve::serve(listener, router(state.clone()), limits, shutdown.clone()).await;
+        state.streams.close();
+        state.streams.wait().await;
+    };
+    tokio::select! {
+        () = serve => {}
+        () = cut => {}
+    }
 }
 
 async fn pods(Extract(state): Extract<Arc<State>>) -> Response {

@@ -34,7 +34,7 @@ pub(super) struct Fixture {
     pub(super) nested: Arc<Nested>,
     pub(super) state: Arc<State>,
     pub(super) shutdown: CancellationToken,
-    pub(super) served: JoinHandle<std::io::Result<()>>,
+    pub(super) served: JoinHandle<()>,
 }
 
 impl Fixture {

@@ -79,7 +79,7 @@ async fn shutdown_ends_a_log_that_is_followed() {
     while let Ok(chunk) = caller.chunk().await {
         assert!(chunk.is_some(), "it must not look complete");
     }
-    tokio::time::timeout(LIMIT, at.served).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(LIMIT, at.served).await.unwrap().unwrap();
 }
 
 /// An API server puts these texts into its own `Status`.

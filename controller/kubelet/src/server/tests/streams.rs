@@ -260,7 +260,7 @@ async fn shutdown_lets_streams_finish_and_then_cuts_them() {
     caller.io.write_all(b"last words").await.unwrap();
     caller.expect(b"last words").await;
     assert_eq!(caller.rest().await, b"");
-    tokio::time::timeout(LIMIT, at.served).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(LIMIT, at.served).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -270,5 +270,5 @@ async fn shutdown_without_streams_is_immediate() {
     let (head, _) = caller.ask("GET", "/pods", &[]).await;
     assert_eq!(head.code, 200);
     at.shutdown.cancel();
-    tokio::time::timeout(LIMIT, at.served).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(LIMIT, at.served).await.unwrap().unwrap();
 }
