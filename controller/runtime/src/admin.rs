@@ -2,6 +2,7 @@
 //! change nothing.
 
 use crate::ready::Readiness;
+use crate::serve::{Limits, serve};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -12,7 +13,12 @@ use prometheus_client::registry::Registry;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// A kubelet and a scraper need two connections.
+const LIMITS: Limits =
+    Limits { connections: 64, head: Duration::from_secs(90), grace: Duration::from_secs(2) };
 
 /// Where to serve `/livez`, `/readyz` and `/metrics`.
 #[derive(clap::Args, Clone, Debug)]
@@ -33,9 +39,6 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The listener failed later on.
-    #[error("serving probes and metrics: {0}")]
-    Serve(#[source] std::io::Error),
 }
 
 impl AdminArgs {
@@ -56,10 +59,8 @@ impl AdminArgs {
             let listener = bound
                 .and_then(tokio::net::TcpListener::from_std)
                 .map_err(|source| Error::Bind { address, source })?;
-            axum::serve(listener, router(registry, readiness))
-                .with_graceful_shutdown(shutdown.cancelled_owned())
-                .await
-                .map_err(Error::Serve)
+            serve(listener, router(registry, readiness), LIMITS, shutdown).await;
+            Ok(())
         }
     }
 }

@@ -9,5 +9,6 @@ pub mod log;
 pub mod ready;
 #[cfg(any(test, feature = "scenario"))]
 pub mod scenario;
+pub mod serve;
 pub mod shutdown;
 pub mod tls;

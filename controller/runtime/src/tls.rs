@@ -1,4 +1,4 @@
-//! A TLS listener for [`axum::serve`] that knows who called, and a serving certificate that can be replaced while
+//! A TLS listener for [`crate::serve`] that knows who called, and a serving certificate that can be replaced while
 //! it is in use.
 
 use crate::certificates;
@@ -148,8 +148,8 @@ fn chain(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'static>>, 
     if chain.is_empty() { Err(Error::Empty(what)) } else { Ok(chain) }
 }
 
-/// Who is at the other end. [`axum::extract::ConnectInfo`] gives it to handlers when the router is served with
-/// `into_make_service_with_connect_info::<Peer>()`.
+/// Who is at the other end. [`crate::serve`] gives it to handlers as [`axum::extract::ConnectInfo`];
+/// [`axum::serve()`] does with `into_make_service_with_connect_info::<Peer>()`.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// Where the connection comes from.

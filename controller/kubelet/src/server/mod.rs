@@ -145,7 +145,7 @@ pub async fn serve(listener: TlsListener, state: Arc<State>, shutdown: Cancellat
         shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;
         state.cut.cancel();
-        std::future::pending::<()>().await
+        std::future::pending::<()>().await;
     };
     let serve = async {
         // Requests that end when streams are cut get a moment more to say so.
