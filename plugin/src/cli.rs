@@ -13,6 +13,7 @@ pub(crate) use legacy::{LegacyCluster, LegacyGenerate};
 use crate::output::{age, object::Format};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use std::time::Duration;
     version = concat!("v", env!("CARGO_PKG_VERSION")),
     disable_help_subcommand = true,
     infer_long_args = false,
-    help_template = "{about}\n\n{after-help}\n\nUsage:\n  {usage}\n\n\
+    help_template = "{about}{after-help}\n\nUsage:\n  {usage}\n\n\
         Use \"kubectl k3k COMMAND --help\" for a command, \"kubectl k3k options\" for the flags of all commands.\n",
     max_term_width = 110,
 )]
@@ -120,6 +121,7 @@ pub(crate) struct DescribeArgs {
 
 /// `delete`.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(after_help = "Examples:
   kubectl k3k delete dev
   kubectl k3k delete dev --yes      no question, for scripts
@@ -350,7 +352,7 @@ fn commands(tree: &clap::Command) -> String {
         for name in *names {
             let about =
                 tree.find_subcommand(name).and_then(clap::Command::get_about).map(ToString::to_string);
-            text.push_str(&format!("  {name:<12} {}\n", about.unwrap_or_default()));
+            let _ = writeln!(text, "  {name:<12} {}", about.unwrap_or_default());
         }
         text.push('\n');
     }

@@ -77,14 +77,12 @@ impl Target {
 
     /// The namespaces to look in, in order: the given one, else `k3k-NAME`, then the context's.
     pub(crate) fn candidates(&self, context_namespace: &str) -> Vec<String> {
-        match &self.namespace {
-            Some(namespace) => vec![namespace.clone()],
-            None => {
-                let mut all = vec![names::default_namespace(&self.name), context_namespace.to_owned()];
-                all.dedup();
-                all
-            }
+        if let Some(namespace) = &self.namespace {
+            return vec![namespace.clone()];
         }
+        let mut all = vec![names::default_namespace(&self.name), context_namespace.to_owned()];
+        all.dedup();
+        all
     }
 }
 

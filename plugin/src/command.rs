@@ -58,7 +58,7 @@ async fn run(cli: Cli, mut tree: clap::Command, terminal: &Terminal) -> Result<E
         return Ok(Exit::Done);
     };
     match command {
-        Command::Create(args) => create::run(&args, flags, terminal).await,
+        Command::Create(args) => Box::pin(create::run(&args, flags, terminal)).await,
         Command::Cluster(LegacyCluster::Create(args)) => {
             if flags.token.is_some() {
                 return Err(Error::usage_hint(
@@ -66,7 +66,7 @@ async fn run(cli: Cli, mut tree: clap::Command, terminal: &Terminal) -> Result<E
                     "put the cluster's token into a Secret and name it in spec.tokenSecretRef of a file for -f",
                 ));
             }
-            create::run(&args, flags, terminal).await
+            Box::pin(create::run(&args, flags, terminal)).await
         }
         Command::Get(args) | Command::Cluster(LegacyCluster::List(args)) => {
             get::run(&args, flags, terminal).await

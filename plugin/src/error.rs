@@ -1,5 +1,6 @@
 //! What can go wrong, with the exit code and the next command for each.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// The exit codes of the plugin, for scripts to rely on.
@@ -37,7 +38,7 @@ impl Exit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Action {
     /// The verb as RBAC knows it.
-    pub(crate) verb: &'static str,
+    pub(crate) verb: Cow<'static, str>,
     /// Plural resource with its group, for example `clusters.k3k.io`.
     pub(crate) resource: String,
     /// The namespace, for namespaced resources in one namespace.
@@ -49,7 +50,7 @@ pub(crate) struct Action {
 impl Action {
     /// An action on all objects of a resource.
     pub(crate) fn new(verb: &'static str, resource: &str) -> Self {
-        Self { verb, resource: resource.to_owned(), namespace: None, name: None }
+        Self { verb: verb.into(), resource: resource.to_owned(), namespace: None, name: None }
     }
 
     /// The same action in one namespace.
@@ -163,7 +164,7 @@ pub(crate) enum Error {
     #[error("not allowed: {action} (context \"{context}\")")]
     Forbidden {
         /// What was tried.
-        action: Action,
+        action: Box<Action>,
         /// Name of the context in use.
         context: String,
         /// What the host said.
@@ -174,7 +175,7 @@ pub(crate) enum Error {
     #[error("the host refused to {action}")]
     Refused {
         /// What was tried.
-        action: Action,
+        action: Box<Action>,
         /// What the host said.
         message: String,
     },
@@ -237,7 +238,7 @@ pub(crate) enum Error {
     #[error("cannot {action}: {message}")]
     Api {
         /// What was tried.
-        action: Action,
+        action: Box<Action>,
         /// What the host said.
         message: String,
     },

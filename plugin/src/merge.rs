@@ -126,8 +126,19 @@ pub(crate) struct Removed {
     pub(crate) path: PathBuf,
     /// The contexts.
     pub(crate) contexts: Vec<String>,
-    /// If one of them was current: what is now, if anything.
-    pub(crate) switched: Option<Option<String>>,
+    /// What became of the current context.
+    pub(crate) current: Current,
+}
+
+/// What a removal did to the current context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Current {
+    /// It was another one, and still is.
+    Kept,
+    /// It is the one from before the switch again.
+    Back(String),
+    /// There is none: the one from before is gone too.
+    None,
 }
 
 /// Removes the contexts that we added for a cluster for which `ours` holds, with their clusters and users if
@@ -150,12 +161,12 @@ pub(crate) fn remove(files: &Files, ours: impl Fn(&Origin) -> bool) -> Result<Ve
             back = Some(previous);
         }
         file::edit(path, |document| document::remove(document, &names))?;
-        done.push(Removed { path: path.clone(), contexts: names, switched: None });
+        done.push(Removed { path: path.clone(), contexts: names, current: Current::Kept });
     }
     if let (Some(previous), Some(last)) = (back, done.last_mut()) {
         let setter = documents.iter().position(|document| document::current(document).is_some()).unwrap_or(0);
         file::edit(&paths[setter], |document| document::set_current(document, previous.as_deref()))?;
-        last.switched = Some(previous);
+        last.current = previous.map_or(Current::None, Current::Back);
     }
     Ok(done)
 }

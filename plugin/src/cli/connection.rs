@@ -7,7 +7,6 @@ use std::time::Duration;
 
 /// Accepted by every command, after the plugin's name; listed by `options` and hidden elsewhere.
 #[derive(Args, Clone, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of kubectl's")]
 pub(crate) struct ConnectionFlags {
     /// Path to the kubeconfig file of the host
     #[arg(long, global = true, hide = true, value_name = "FILE")]

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 /// `create`.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(after_help = "Examples:
   kubectl k3k create dev
   kubectl k3k create dev --storage 10Gi,class=fast --version v1.33.1-k3s1

@@ -108,23 +108,23 @@ fn reference() -> String {
     let mut tree = tree(None).term_width(100);
     tree.build();
     page.push_str("\n## The commands\n\n");
-    section(&mut page, &mut tree.clone().render_help().to_string());
+    section(&mut page, &tree.clone().render_help().to_string());
     let visible = |command: &&mut clap::Command| !command.is_hide_set() && command.get_name() != "help";
     for command in tree.get_subcommands_mut().filter(visible) {
         let name = command.get_name().to_owned();
-        page.push_str(&format!("\n## {name}\n\n"));
-        section(&mut page, &mut command.render_help().to_string());
+        let _ = write!(page, "\n## {name}\n\n");
+        section(&mut page, &command.render_help().to_string());
         for command in command.get_subcommands_mut().filter(visible) {
-            page.push_str(&format!("\n### {name} {}\n\n", command.get_name()));
-            section(&mut page, &mut command.render_help().to_string());
+            let _ = write!(page, "\n### {name} {}\n\n", command.get_name());
+            section(&mut page, &command.render_help().to_string());
         }
     }
     page.push_str("\n## Flags of all commands\n\n");
-    section(&mut page, &mut connection_flags().term_width(100).render_help().to_string());
+    section(&mut page, &connection_flags().term_width(100).render_help().to_string());
     page
 }
 
-fn section(page: &mut String, help: &mut String) {
+fn section(page: &mut String, help: &str) {
     page.push_str("```text\n");
     for line in help.trim_end().lines() {
         page.push_str(line.trim_end());

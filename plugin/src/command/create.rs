@@ -18,7 +18,7 @@ use crate::output::progress::Progress;
 use crate::output::{age, terminal::Terminal};
 use k3k_api::managers;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, ValidationDirective};
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, Status};
 use serde_json::Value;
 
 /// Runs `create`.
@@ -67,8 +67,9 @@ pub(super) async fn run(
     let uid = applied.metadata.uid.clone().unwrap_or_default();
     let mut progress = Progress::new(terminal, &target.name);
     progress.done("Request accepted", &manifest::summary(&cluster));
-    follow::until_ready(&connection, &target.name, &namespace, &uid, args.wait.timeout, &mut progress)
-        .await?;
+    let ready =
+        follow::until_ready(&connection, &target.name, &namespace, &uid, args.wait.timeout, &mut progress);
+    Box::pin(ready).await?;
     finish(args, &connection, terminal, &target.name, &namespace, progress).await
 }
 
@@ -100,6 +101,8 @@ async fn apply(
     let name = cluster["metadata"]["name"].as_str().unwrap_or_default();
     let mut cluster = cluster.clone();
     cluster["metadata"]["namespace"] = namespace.into();
+    // Create only: an object of that name has another version.
+    cluster["metadata"]["resourceVersion"] = "0".into();
     let parameters = PatchParams {
         dry_run: dry == DryRun::Server,
         force: false,
@@ -109,8 +112,19 @@ async fn apply(
     Api::<DynamicObject>::namespaced_with(connection.client.clone(), namespace, &clusters::resource())
         .patch(name, &parameters, &Patch::Apply(&cluster))
         .await
-        .map_err(|error| {
-            connection.explain(Action::new("create", RESOURCE).on(name).within(namespace), &error)
+        .map_err(|error| match &error {
+            kube::Error::Api(status) if exists(status) => {
+                Error::AlreadyExists { name: name.to_owned(), namespace: namespace.to_owned() }
+            }
+            error => connection.explain(Action::new("create", RESOURCE).on(name).within(namespace), error),
+        })
+}
+
+/// Whether the host refused a version that no existing object has.
+fn exists(status: &Status) -> bool {
+    status.code == 409
+        || status.details.as_ref().is_some_and(|details| {
+            details.causes.iter().any(|cause| cause.field == "metadata.resourceVersion")
         })
 }
 

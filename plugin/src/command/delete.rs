@@ -15,6 +15,7 @@ use k3k_api::v1beta1::{Cluster, Storage};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, ListParams, Preconditions, PropagationPolicy};
 use kube::runtime::{WatchStreamExt as _, watcher};
+use std::fmt::Write as _;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub(super) async fn run(
         (false, _) => None,
     };
     let dry = args.dry_run.dry_run;
-    if dry == DryRun::None && !args.yes && !terminal.interactive() {
+    if dry == DryRun::None && !args.yes && !Terminal::interactive() {
         return Err(Error::Unconfirmed { what: "delete".to_owned(), command: with_yes(args, flags) });
     }
     let connection = connect::connect(flags, terminal).await?;
@@ -114,16 +115,16 @@ async fn chosen(
 fn with_yes(args: &DeleteArgs, flags: &ConnectionFlags) -> String {
     let mut command = "kubectl k3k delete".to_owned();
     for name in &args.names {
-        command.push_str(&format!(" {name}"));
+        let _ = write!(command, " {name}");
     }
     if args.all {
         command.push_str(" --all");
     }
     if let Some(context) = &flags.context {
-        command.push_str(&format!(" --context {context}"));
+        let _ = write!(command, " --context {context}");
     }
     if let Some(namespace) = &flags.namespace {
-        command.push_str(&format!(" -n {namespace}"));
+        let _ = write!(command, " -n {namespace}");
     }
     command + " --yes"
 }
@@ -154,10 +155,10 @@ async fn confirm(
         (Some(namespace), _) => {
             let question =
                 format!("Type the namespace \"{namespace}\" to delete its {} clusters: ", clusters.len());
-            terminal.ask(&question).is_some_and(|answer| answer == namespace)
+            Terminal::ask(&question).is_some_and(|answer| answer == namespace)
         }
-        (None, [one]) => terminal.confirm(&format!("Delete {}?", place(one).0)),
-        (None, many) => terminal.confirm(&format!("Delete these {} clusters?", many.len())),
+        (None, [one]) => Terminal::confirm(&format!("Delete {}?", place(one).0)),
+        (None, many) => Terminal::confirm(&format!("Delete these {} clusters?", many.len())),
     };
     if agreed { Ok(()) } else { Err(Error::Declined) }
 }

@@ -111,10 +111,10 @@ pub(super) async fn generate(
 pub(super) fn tell_removed(removed: &[merge::Removed], tell: impl Fn(&str)) {
     for removed in removed {
         let plural = if removed.contexts.len() == 1 { "Context" } else { "Contexts" };
-        let back = match &removed.switched {
-            Some(Some(previous)) => format!("; back on \"{previous}\""),
-            Some(None) => "; no context is current now".to_owned(),
-            None => String::new(),
+        let back = match &removed.current {
+            merge::Current::Back(previous) => format!("; back on \"{previous}\""),
+            merge::Current::None => "; no context is current now".to_owned(),
+            merge::Current::Kept => String::new(),
         };
         let names: Vec<String> = removed.contexts.iter().map(|name| format!("\"{name}\"")).collect();
         tell(&format!("{plural} {} removed from {}{back}.", names.join(", "), shown(&removed.path)));

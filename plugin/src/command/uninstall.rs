@@ -16,6 +16,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub(super) async fn run(
     terminal: &Terminal,
 ) -> Result<Exit, Error> {
     let namespace = flags.namespace.as_deref().unwrap_or(NAMESPACE);
-    if !args.yes && !terminal.interactive() {
+    if !args.yes && !Terminal::interactive() {
         return Err(Error::Unconfirmed { what: "uninstall K3k".to_owned(), command: with_yes(args, flags) });
     }
     let connection = connect::connect(flags, terminal).await?;
@@ -56,7 +57,7 @@ pub(super) async fn run(
             clusters.len(),
             objects.len()
         ));
-        if !terminal.confirm("Uninstall K3k?") {
+        if !Terminal::confirm("Uninstall K3k?") {
             return Err(Error::Declined);
         }
     }
@@ -99,7 +100,7 @@ fn with_yes(args: &UninstallArgs, flags: &ConnectionFlags) -> String {
     }
     for (name, value) in [("--context", &flags.context), ("-n", &flags.namespace)] {
         if let Some(value) = value {
-            command.push_str(&format!(" {name} {value}"));
+            let _ = write!(command, " {name} {value}");
         }
     }
     command + " --yes"

@@ -10,6 +10,7 @@ use crate::output::terminal::Terminal;
 use k3k_api::version::K3sVersion;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// The plugin's version.
 const CLIENT: &str = concat!("v", env!("CARGO_PKG_VERSION"));
@@ -80,13 +81,13 @@ fn page(document: &Value) -> String {
             field("context").unwrap_or_default()
         );
         let controller = field("controller").unwrap_or("not installed");
-        text.push_str(&format!("Controller   {controller}   {place}\n"));
-        text.push_str(&format!("Kubernetes   {}\n", field("kubernetes").unwrap_or_default()));
+        let _ = writeln!(text, "Controller   {controller}   {place}");
+        let _ = writeln!(text, "Kubernetes   {}", field("kubernetes").unwrap_or_default());
         if let Some(k3s) = field("defaultK3s") {
-            text.push_str(&format!("K3s          default {k3s}\n"));
+            let _ = writeln!(text, "K3s          default {k3s}");
         }
     }
-    text.push_str(&format!("API          {API}\n"));
+    let _ = writeln!(text, "API          {API}");
     text
 }
 

@@ -15,7 +15,7 @@ impl Connection {
             kube::Error::Auth(error) => self.unauthorized(chain(error)),
             kube::Error::Service(error) => self.unreachable(error.as_ref()),
             kube::Error::HyperError(error) => self.unreachable(error),
-            other => Error::Api { action, message: chain(other) },
+            other => Error::Api { action: Box::new(action), message: chain(other) },
         }
     }
 
@@ -27,25 +27,35 @@ impl Connection {
                 self.explain(action, error)
             }
             Watch::WatchError(status) => self.answered(action, status),
-            other => Error::Api { action, message: chain(other) },
+            error @ Watch::NoResourceVersion => {
+                Error::Api { action: Box::new(action), message: chain(error) }
+            }
         }
     }
 
-    fn answered(&self, action: Action, status: &Status) -> Error {
+    fn answered(&self, mut action: Action, status: &Status) -> Error {
         let message = status.message.trim().to_owned();
         let object_known = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
         match status.code {
             401 => self.unauthorized(if message.is_empty() { "Unauthorized".to_owned() } else { message }),
             // RBAC's words; any other refusal comes from an admission check.
             403 if message.contains(" cannot ") => {
-                Error::Forbidden { action, context: self.context.clone(), message }
+                // The verb that is missing need not be the one that the user knows: to create is to patch here.
+                if let Some(verb) =
+                    message.split_once(" cannot ").and_then(|(_, rest)| rest.split(' ').next())
+                {
+                    action.verb = verb.to_owned().into();
+                }
+                Error::Forbidden { action: Box::new(action), context: self.context.clone(), message }
             }
-            403 => Error::Refused { action, message },
+            403 => Error::Refused { action: Box::new(action), message },
             404 if !object_known && action.resource.ends_with(".k3k.io") => {
                 Error::NotInstalled { context: self.context.clone() }
             }
-            400 | 422 => Error::Refused { action, message: causes(status).unwrap_or(message) },
-            _ => Error::Api { action, message },
+            400 | 422 => {
+                Error::Refused { action: Box::new(action), message: causes(status).unwrap_or(message) }
+            }
+            _ => Error::Api { action: Box::new(action), message },
         }
     }
 

@@ -146,8 +146,9 @@ fn evaluate(file: &str, expression: &str, context: &Context<'_>) -> Result<Strin
     };
     match (function, &value) {
         (None, Value::String(text)) => Ok(text.clone()),
-        (None, Value::Bool(_) | Value::Number(_)) | (Some("toJson"), _) => Ok(value.to_string()),
-        (Some("quote"), Value::String(_)) => Ok(value.to_string()),
+        (None, Value::Bool(_) | Value::Number(_))
+        | (Some("toJson"), _)
+        | (Some("quote"), Value::String(_)) => Ok(value.to_string()),
         (Some("quote"), Value::Bool(_) | Value::Number(_)) => Ok(format!("\"{value}\"")),
         _ => Err(unknown()),
     }

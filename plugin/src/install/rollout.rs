@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use std::fmt::Write as _;
 
 /// How far a Deployment is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +43,14 @@ pub(crate) fn trouble(pod: &Pod) -> Option<String> {
         }
         let mut text = format!("{name}: {reason}");
         if let Some(message) = waiting.message.as_deref().filter(|message| !message.is_empty()) {
-            text.push_str(&format!(": {message}"));
+            let _ = write!(text, ": {message}");
         }
         if let Some(ended) = container.last_state.as_ref().and_then(|state| state.terminated.as_ref()) {
             let said = ended.message.as_deref().unwrap_or_default().trim();
-            text.push_str(&format!(" (it ended with code {}", ended.exit_code));
-            text.push_str(&if said.is_empty() { ")".to_owned() } else { format!(": {said})") });
+            let _ = match said {
+                "" => write!(text, " (it ended with code {})", ended.exit_code),
+                said => write!(text, " (it ended with code {}: {said})", ended.exit_code),
+            };
         }
         return Some(text);
     }

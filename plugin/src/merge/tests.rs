@@ -90,7 +90,7 @@ fn everything_unknown_survives_and_the_removal_restores_it() {
     for (key, value) in before.as_object().expect("map") {
         match value.as_array() {
             Some(items) => {
-                assert_eq!(merged[key].as_array().expect("list")[..items.len()], items[..], "{key}")
+                assert_eq!(merged[key].as_array().expect("list")[..items.len()], items[..], "{key}");
             }
             None if key == "current-context" => {}
             None => assert_eq!(&merged[key], value, "{key}"),
@@ -98,7 +98,7 @@ fn everything_unknown_survives_and_the_removal_restores_it() {
     }
     let removed = remove(&files(&[&path]), |origin| origin.uid == "1").expect("remove");
     assert_eq!(removed[0].contexts, ["k3k-dev"]);
-    assert_eq!(removed[0].switched, Some(Some("prod-eu".to_owned())));
+    assert_eq!(removed[0].current, Current::Back("prod-eu".to_owned()));
     assert_eq!(read(&path), before);
 }
 
@@ -175,7 +175,7 @@ fn with_several_files_the_one_with_the_current_context_is_written() {
     assert_eq!(read(&first)["current-context"], "k3k-dev", "the first file that sets it decides");
     assert!(!missing.exists());
     let removed = remove(&files, |origin| origin.uid == "1").expect("remove");
-    assert_eq!(removed[0].switched, Some(Some("prod-eu".to_owned())));
+    assert_eq!(removed[0].current, Current::Back("prod-eu".to_owned()));
     assert_eq!(read(&first)["current-context"], "prod-eu");
 }
 
@@ -190,7 +190,7 @@ fn a_previous_context_that_is_gone_is_not_gone_back_to() {
     document["contexts"].as_array_mut().expect("list").remove(0);
     fs::write(&path, document.to_string()).expect("write");
     let removed = remove(&files, |origin| origin.uid == "1").expect("remove");
-    assert_eq!(removed[0].switched, Some(None));
+    assert_eq!(removed[0].current, Current::None);
     assert_eq!(read(&path)["current-context"], "");
 }
 

@@ -21,7 +21,7 @@ pub(crate) enum Format {
 /// gives nothing.
 pub(crate) fn render(format: Format, objects: &[Value], single: bool) -> Result<String, Error> {
     if format == Format::Name {
-        return Ok(objects.iter().map(|object| format!("{}\n", reference(object))).collect());
+        return Ok(objects.iter().flat_map(|object| [reference(object), "\n".to_owned()]).collect());
     }
     let document = match objects {
         [object] if single => object.clone(),

@@ -3,6 +3,7 @@
 use super::{age, terminal::Terminal};
 use indicatif::{ProgressBar, ProgressStyle};
 use owo_colors::OwoColorize as _;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// How often a command that waits without news says that it still does, where there is no live line.
@@ -19,9 +20,14 @@ pub(crate) struct Progress {
 struct Step {
     name: String,
     detail: String,
+    /// What was said on a plain stream. News that alternate, as those of a failing pull do, are said once each.
+    said: HashSet<String>,
     started: Instant,
     bar: Option<ProgressBar>,
 }
+
+/// Most that is shown of a text that somebody else wrote. The error at the end has all of it.
+const WIDTH: usize = 140;
 
 impl Progress {
     /// Starts the clock. Plain lines begin with `subject`.
@@ -48,7 +54,8 @@ impl Progress {
                 detail.clone_into(&mut step.detail);
                 match &step.bar {
                     Some(bar) => bar.set_message(line(name, detail)),
-                    None => self.plain(name, detail),
+                    None if step.said.insert(cut(detail)) => self.plain(name, detail),
+                    None => {}
                 }
             }
             return;
@@ -67,8 +74,13 @@ impl Progress {
         if bar.is_none() {
             self.plain(name, detail);
         }
-        self.current =
-            Some(Step { name: name.to_owned(), detail: detail.to_owned(), started: Instant::now(), bar });
+        self.current = Some(Step {
+            name: name.to_owned(),
+            detail: detail.to_owned(),
+            said: HashSet::from([cut(detail)]),
+            started: Instant::now(),
+            bar,
+        });
     }
 
     /// A step that is over, with the time it took if it was shown before.
@@ -98,8 +110,7 @@ impl Progress {
         if let Some(step) = &self.current
             && step.bar.is_none()
         {
-            let waited = age::short(self.started.elapsed());
-            self.plain(&step.name, &format!("{} (still waiting after {waited})", step.detail));
+            self.plain(&step.name, &format!("still waiting, {} since the start", age::short(self.elapsed())));
         }
     }
 
@@ -121,11 +132,7 @@ impl Progress {
     }
 
     fn plain(&self, name: &str, detail: &str) {
-        let mut name = name.to_owned();
-        if let Some(first) = name.get_mut(0..1) {
-            first.make_ascii_lowercase();
-        }
-        self.terminal.note(&format!("{}: {name}: {detail}", self.subject));
+        self.terminal.note(&plain_line(&self.subject, name, detail));
     }
 }
 
@@ -136,5 +143,39 @@ impl Drop for Progress {
 }
 
 fn line(name: &str, detail: &str) -> String {
-    format!("{name:<22} {detail}")
+    format!("{name:<22} {}", cut(detail))
+}
+
+fn plain_line(subject: &str, name: &str, detail: &str) -> String {
+    let mut name = name.to_owned();
+    // Not an abbreviation such as API.
+    if !name.as_bytes().get(1).is_some_and(u8::is_ascii_uppercase)
+        && let Some(first) = name.get_mut(0..1)
+    {
+        first.make_ascii_lowercase();
+    }
+    format!("{subject}: {name}: {}", cut(detail))
+}
+
+/// One line of at most [`WIDTH`] characters.
+fn cut(text: &str) -> String {
+    let mut flat: String = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = flat.char_indices().nth(WIDTH) {
+        flat.truncate(end);
+        flat.push_str("...");
+    }
+    flat
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_lines_are_short_and_lower_case() {
+        assert_eq!(plain_line("dev", "API", "ready"), "dev: API: ready");
+        assert_eq!(plain_line("dev", "Virtual kubelet", "a\nb"), "dev: virtual kubelet: a b");
+        let long = "ü".repeat(WIDTH + 1);
+        assert_eq!(plain_line("dev", "X", &long), format!("dev: x: {}...", "ü".repeat(WIDTH)));
+    }
 }

@@ -118,18 +118,18 @@ impl Terminal {
     }
 
     /// Whether a person can be asked.
-    pub(crate) fn interactive(&self) -> bool {
+    pub(crate) fn interactive() -> bool {
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 
     /// Asks on stderr and reads a line from stdin. Anything but `y` or `yes` is no.
-    pub(crate) fn confirm(&self, question: &str) -> bool {
-        self.ask(&format!("{question} [y/N] "))
+    pub(crate) fn confirm(question: &str) -> bool {
+        Self::ask(&format!("{question} [y/N] "))
             .is_some_and(|answer| matches!(answer.as_str(), "y" | "Y" | "yes"))
     }
 
     /// Asks on stderr and reads a line from stdin.
-    pub(crate) fn ask(&self, question: &str) -> Option<String> {
+    pub(crate) fn ask(question: &str) -> Option<String> {
         let mut stderr = anstream::stderr();
         write!(stderr, "{question}").and_then(|()| stderr.flush()).ok()?;
         let mut answer = String::new();

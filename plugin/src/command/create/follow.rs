@@ -11,6 +11,7 @@ use crate::output::progress::{HEARTBEAT, Progress};
 use futures::StreamExt as _;
 use k3k_api::conditions::{self, reason};
 use k3k_api::labels;
+use k3k_api::names::ClusterNames;
 use k3k_api::v1beta1::{Cluster, Phase};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -82,7 +83,9 @@ pub(crate) fn state(cluster: &Cluster) -> State {
     if ready.status == "True" {
         return State::Ready;
     }
-    let step = step_of(&ready.reason);
+    let name = cluster.metadata.name.as_deref().unwrap_or_default();
+    let kubelets = ready.message.contains(&ClusterNames(name).kubelet());
+    let step = if kubelets { Step::Kubelet } else { step_of(&ready.reason) };
     let text = if ready.message.is_empty() { ready.reason.clone() } else { ready.message.clone() };
     // Pending means: not accepted as it stands.
     if status.phase == Phase::Pending { State::Stuck(step, text) } else { State::Waiting(step, text) }
@@ -146,7 +149,7 @@ pub(crate) async fn until_ready(
     let mut clusters =
         pin!(watcher::watch_object(clusters::api(connection, namespace), name).default_backoff());
     let mut timer = pin!(deadline(timeout));
-    let mut stop = pin!(asked_to_stop());
+    let mut stopped = pin!(asked_to_stop());
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     heartbeat.reset();
     let mut trail = Trail::default();
@@ -163,7 +166,7 @@ pub(crate) async fn until_ready(
                         State::Waiting(step, text) => trail.goes_on(step, &text, progress),
                         State::Stuck(step, text) => {
                             progress.fail(step.words().0, &text);
-                            return Err(gave_up(connection, format!("{name} cannot start: {text}"), &shown, namespace, &cluster).await);
+                            return Err(gave_up(connection, format!("{name} cannot start: {text}"), name, namespace, &cluster, "the cluster was kept").await);
                         }
                         State::Leaving => {
                             progress.clear();
@@ -200,9 +203,9 @@ pub(crate) async fn until_ready(
                 progress.fail(step.words().0, &text);
                 let message = format!("{name} is not ready after {}: {text}", age::short(timeout));
                 let cluster = last.unwrap_or_default();
-                return Err(gave_up(connection, message, &shown, namespace, &cluster).await);
+                return Err(gave_up(connection, message, name, namespace, &cluster, "the cluster was kept and may still become ready").await);
             }
-            () = &mut stop => {
+            () = &mut stopped => {
                 progress.clear();
                 return Err(Error::Interrupted {
                     message: "Stopped waiting. The cluster is still being created.".to_owned(),
@@ -222,11 +225,12 @@ pub(crate) async fn until_ready(
 async fn gave_up(
     connection: &Connection,
     message: String,
-    shown: &str,
+    name: &str,
     namespace: &str,
     cluster: &Cluster,
+    kept: &str,
 ) -> Error {
-    let name = cluster.metadata.name.as_deref().unwrap_or(shown);
+    let shown = short(name, namespace);
     let selector = format!("{},{}={name}", labels::COMPONENT, labels::CLUSTER);
     let pods = namespaced::<Pod>(connection, namespace)
         .list(&ListParams::default().labels(&selector))
@@ -235,17 +239,14 @@ async fn gave_up(
         .unwrap_or_default();
     let mut notes: Vec<(&'static str, String)> =
         pods.iter().filter_map(rollout::trouble).map(|trouble| ("cause", trouble)).collect();
-    let reason = cluster
-        .status
-        .as_ref()
-        .and_then(|status| conditions::find(&status.conditions, conditions::READY))
-        .map(|ready| ready.reason.as_str());
-    if let Some(fix) = hint::fix(reason, shown) {
+    // The pod's own words are in the message already.
+    notes.retain(|(_, trouble)| !trouble.split_once(':').is_some_and(|(pod, _)| message.contains(pod)));
+    if let Some(fix) = hint::fix(cluster, &shown) {
         notes.push(("fix", fix));
     }
     notes.push(("look", format!("kubectl k3k describe {shown}")));
     notes.push(("remove", format!("kubectl k3k delete {shown}")));
-    notes.push(("note", "the cluster was kept and may still become ready".to_owned()));
+    notes.push(("note", kept.to_owned()));
     Error::Waited { message, notes }
 }
 

@@ -78,7 +78,7 @@ pub(super) fn render(observed: &Observed, now: jiff::Timestamp) -> String {
     let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
     if ready.is_none_or(|ready| ready.status != "True")
         && cluster.metadata.deletion_timestamp.is_none()
-        && let Some(fix) = fix(ready.map(|ready| ready.reason.as_str()), &short(name, namespace))
+        && let Some(fix) = fix(cluster, &short(name, namespace))
     {
         add("Hint", fix);
     }
