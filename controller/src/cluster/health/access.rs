@@ -1,10 +1,12 @@
-//! What the virtual kubelet may do inside its nested cluster.
+//! What a nested cluster is given before it is called ready: the rights of its virtual kubelet, and the account of its first pods.
 
 use crate::cluster::build::kubelet::USER;
 use k3k_api::labels::{MANAGED_BY, MANAGED_BY_CONTROLLER};
 use k3k_api::managers;
 use k3k_runtime::apply;
+use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -16,6 +18,20 @@ pub(super) async fn grant(client: &Client) -> Result<(), kube::Error> {
     apply::apply(&Api::all(client.clone()), managers::CONTROLLER_NESTED, &role).await?;
     apply::apply(&Api::all(client.clone()), managers::CONTROLLER_NESTED, &binding).await?;
     Ok(())
+}
+
+/// Makes the service account `default/default` if the nested controller-manager has not done so yet. It does, a second or two
+/// after the API is ready; until then the API server refuses every pod, and "ready" would be a lie to whoever runs one at once.
+pub(super) async fn first_account(client: &Client) -> Result<(), kube::Error> {
+    let account = ServiceAccount {
+        metadata: ObjectMeta {
+            name: Some("default".to_owned()),
+            namespace: Some("default".to_owned()),
+            ..ObjectMeta::default()
+        },
+        ..ServiceAccount::default()
+    };
+    apply::create_if_missing(&Api::namespaced(client.clone(), "default"), &account).await.map(drop)
 }
 
 fn parse<K: serde::de::DeserializeOwned>(object: Value) -> Result<K, kube::Error> {

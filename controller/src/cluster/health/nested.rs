@@ -144,6 +144,7 @@ async fn ask(target: &Target, client: &Client, granted: &mut bool) -> Result<(),
     if !*granted {
         knock(target).await?;
         answer(access::grant(client)).await?;
+        answer(access::first_account(client)).await?;
         *granted = true;
     }
     let request = http::Request::get("/readyz").body(Vec::new());
