@@ -92,6 +92,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         move |key| data::step(world.clone(), key).boxed()
     });
     let endpoints = serving::serve(world.clone(), streaming, &config, &files, shutdown.clone()).await?;
+    let mut endpoints = tokio::spawn(endpoints);
     let node = {
         let mut heartbeat = Heartbeat::new(nested, files.clone(), config);
         let world = world.clone();
@@ -116,11 +117,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = events::retell_all(world) => {}
         () = node => {}
         () = identity_change(&files, shutdown.clone()) => tracing::info!("our certificate was renewed; starting anew with it"),
-        result = endpoints => result?,
+        result = &mut endpoints => return Ok(result??),
         result = admin => result??,
         () = shutdown.cancelled() => {}
     }
-    Ok(())
+    // Tenants' streams get a few seconds to end; whatever ended us, nothing else is done meanwhile.
+    shutdown.cancel();
+    Ok(endpoints.await??)
 }
 
 /// Waits until the nested API answers and lets us list pods. It starts beside us and grants us our rights once it is up, so
