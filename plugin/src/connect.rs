@@ -36,10 +36,31 @@ pub(crate) struct Connection {
     pub(crate) files: Files,
 }
 
-/// Reads the kubeconfig files, applies the flags and builds the client. Nothing is sent yet.
+/// Reads the kubeconfig files, applies the flags and builds the client. Nothing is sent yet. While the current
+/// context is a cluster that we added, the host that it runs in is meant.
 pub(crate) async fn connect(flags: &ConnectionFlags, terminal: &Terminal) -> Result<Connection, Error> {
+    to(flags, terminal, kubeconfig::Meant::Host).await
+}
+
+/// The same, but the current context is meant as it is.
+pub(crate) async fn connect_here(flags: &ConnectionFlags, terminal: &Terminal) -> Result<Connection, Error> {
+    to(flags, terminal, kubeconfig::Meant::Current).await
+}
+
+async fn to(
+    flags: &ConnectionFlags,
+    terminal: &Terminal,
+    meant: kubeconfig::Meant,
+) -> Result<Connection, Error> {
     let files = Files::find(flags.kubeconfig.as_deref());
-    let (kubeconfig, context) = kubeconfig::load(&files, flags)?;
+    let (kubeconfig, context) = kubeconfig::load(&files, flags, meant)?;
+    if let (kubeconfig::Meant::Host, None, Some(current)) = (meant, &flags.context, current_context(&files))
+        && kubeconfig.is_some()
+        && current != context
+    {
+        terminal
+            .note(&format!("Using context \"{context}\", the host of your current context \"{current}\"."));
+    }
     let mut config = match kubeconfig {
         Some(kubeconfig) => {
             let options =

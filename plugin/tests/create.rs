@@ -93,11 +93,10 @@ fn connect_switches_and_delete_goes_back() {
     let merged = fake.merged();
     assert_eq!(merged["current-context"], "k3k-dev");
     assert_eq!(merged["clusters"][1]["cluster"]["server"], "https://api.example.com:8443");
-    fake.command(&["delete", "dev", "--yes", "--context", "fake"])
-        .assert()
-        .code(0)
-        .stdout("cluster.k3k.io/dev deleted\n")
-        .stderr(contains("back on \"fake\""));
+    fake.command(&["delete", "dev", "--yes"]).assert().code(0).stdout("cluster.k3k.io/dev deleted\n").stderr(
+        contains("Using context \"fake\", the host of your current context \"k3k-dev\".")
+            .and(contains("back on \"fake\"")),
+    );
     assert_eq!(fake.merged()["contexts"], before["contexts"]);
     assert_eq!(fake.merged()["current-context"], "fake");
 }

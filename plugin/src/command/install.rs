@@ -50,7 +50,7 @@ pub(super) async fn run(
         return Ok(Exit::Done);
     }
 
-    let connection = connect::connect(flags, terminal).await?;
+    let connection = connect::connect_here(flags, terminal).await?;
     let host = host::version(&connection).await?;
     host::not_helms(&connection, namespace).await?;
     terminal.note(&format!("Context {} · Kubernetes {host}", connection.context));

@@ -148,6 +148,7 @@ pub(super) async fn entry(
         uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
         cluster: format!("{namespace}/{}", target.name),
         host: connection.server.clone(),
+        host_context: connection.context.clone(),
         previous_context: None,
     };
     let name = context_name.map_or_else(|| names.context(), str::to_owned);

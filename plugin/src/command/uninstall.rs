@@ -30,7 +30,7 @@ pub(super) async fn run(
     if !args.yes && !Terminal::interactive() {
         return Err(Error::Unconfirmed { what: "uninstall K3k".to_owned(), command: with_yes(args, flags) });
     }
-    let connection = connect::connect(flags, terminal).await?;
+    let connection = connect::connect_here(flags, terminal).await?;
     host::not_helms(&connection, namespace).await?;
     let clusters = all_clusters(&connection).await?;
     if !clusters.is_empty() && !args.delete_clusters {

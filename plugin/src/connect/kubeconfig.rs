@@ -2,12 +2,22 @@
 
 use crate::cli::ConnectionFlags;
 use crate::error::Error;
+use crate::merge::Origin;
 use kube::config::{Config, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 use std::env;
 use std::path::{Path, PathBuf};
 
 /// Name of the context, cluster and user that the flags and the chosen context add up to.
 pub(crate) const EFFECTIVE: &str = "kubectl-k3k";
+
+/// What a current context that is a cluster of ours stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// The host that it runs in: most commands are about what runs there.
+    Host,
+    /// Itself.
+    Current,
+}
 
 /// The kubeconfig files in force, whether they exist or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +60,11 @@ impl Files {
 
 /// Reads and merges the files and lays the flags over them. The result has a context [`EFFECTIVE`], and the name
 /// of the context it came from is for messages. None: there is no file, so an in-cluster account has to do.
-pub(crate) fn load(files: &Files, flags: &ConnectionFlags) -> Result<(Option<Kubeconfig>, String), Error> {
+pub(crate) fn load(
+    files: &Files,
+    flags: &ConnectionFlags,
+    meant: Meant,
+) -> Result<(Option<Kubeconfig>, String), Error> {
     let mut merged = Kubeconfig::default();
     let mut found = false;
     for path in files.paths() {
@@ -75,7 +89,7 @@ pub(crate) fn load(files: &Files, flags: &ConnectionFlags) -> Result<(Option<Kub
             None => Err(Error::NoKubeconfig { looked: files.looked() }),
         };
     }
-    overlay(merged, flags).map(|(config, context)| (Some(config), context))
+    overlay(merged, flags, meant).map(|(config, context)| (Some(config), context))
 }
 
 fn unusable(path: &Path, error: &kube::config::KubeconfigError) -> Error {
@@ -83,9 +97,18 @@ fn unusable(path: &Path, error: &kube::config::KubeconfigError) -> Error {
 }
 
 /// Adds the context that the flags choose and change. Pure.
-fn overlay(mut config: Kubeconfig, flags: &ConnectionFlags) -> Result<(Kubeconfig, String), Error> {
-    let wanted =
+fn overlay(
+    mut config: Kubeconfig,
+    flags: &ConnectionFlags,
+    meant: Meant,
+) -> Result<(Kubeconfig, String), Error> {
+    let mut wanted =
         flags.context.as_ref().or(config.current_context.as_ref()).filter(|name| !name.is_empty()).cloned();
+    let chosen =
+        [&flags.context, &flags.server, &flags.cluster, &flags.user].iter().any(|flag| flag.is_some());
+    if meant == Meant::Host && !chosen {
+        wanted = wanted.map(|name| host_of(&config, &name).unwrap_or(name));
+    }
     let mut context = Context::default();
     match &wanted {
         Some(name) => {
@@ -177,6 +200,17 @@ fn overlay(mut config: Kubeconfig, flags: &ConnectionFlags) -> Result<(Kubeconfi
     Ok((config, wanted.unwrap_or_else(|| "none".to_owned())))
 }
 
+/// The context of the host, if `name` is a cluster of ours whose host is still reached by the context that it was
+/// made through.
+fn host_of(config: &Kubeconfig, name: &str) -> Option<String> {
+    let context = |name: &str| config.contexts.iter().find(|named| named.name == name)?.context.as_ref();
+    let origin = Origin::of(context(name)?)?;
+    let host = context(&origin.host_context)?;
+    let cluster = config.clusters.iter().find(|named| named.name == host.cluster)?.cluster.as_ref()?;
+    let same = cluster.server.as_deref()?.trim_end_matches('/') == origin.host;
+    same.then_some(origin.host_context)
+}
+
 /// Forgets a proxy from the environment when `NO_PROXY` names the host: the library compares `NO_PROXY` with the
 /// proxy's own address.
 pub(crate) fn respect_no_proxy(config: &mut Config) {
@@ -247,7 +281,7 @@ contexts:
     fn with(
         flags: &ConnectionFlags,
     ) -> Result<(kube::config::Cluster, kube::config::AuthInfo, String), Error> {
-        let (config, name) = overlay(Kubeconfig::from_yaml(TWO).expect("kubeconfig"), flags)?;
+        let (config, name) = overlay(Kubeconfig::from_yaml(TWO).expect("kubeconfig"), flags, Meant::Host)?;
         let cluster = config.clusters[0].cluster.clone().expect("cluster");
         Ok((cluster, config.auth_infos[0].auth_info.clone().expect("user"), name))
     }
@@ -265,6 +299,34 @@ contexts:
         assert_eq!((cluster.server.as_deref(), name.as_str()), (Some("https://c:6443"), "a"));
         assert!(cluster.certificate_authority_data.is_none() && user.exec.is_none());
         assert_eq!(user.impersonate.as_deref(), Some("jane"));
+    }
+
+    #[test]
+    fn a_cluster_of_ours_stands_for_its_host() {
+        let ours = |host: &str| {
+            Kubeconfig::from_yaml(&format!(
+                "{TWO}\n- name: k3k-dev\n  context: {{cluster: cb, extensions: [{{name: k3k.io, extension: \
+                 {{clusterUID: u, cluster: n/dev, host: \"{host}\", hostContext: a}}}}]}}\n"
+            ))
+            .map(|mut config| {
+                config.current_context = Some("k3k-dev".into());
+                config
+            })
+            .expect("kubeconfig")
+        };
+        let name = |config: Kubeconfig, flags: &ConnectionFlags, meant| {
+            overlay(config, flags, meant).expect("overlay").1
+        };
+        let none = ConnectionFlags::default();
+        assert_eq!(name(ours("https://a:6443"), &none, Meant::Host), "a");
+        assert_eq!(name(ours("https://a:6443"), &none, Meant::Current), "k3k-dev");
+        assert_eq!(
+            name(ours("https://other:6443"), &none, Meant::Host),
+            "k3k-dev",
+            "the context has moved on"
+        );
+        let chosen = ConnectionFlags { context: Some("k3k-dev".into()), ..ConnectionFlags::default() };
+        assert_eq!(name(ours("https://a:6443"), &chosen, Meant::Host), "k3k-dev");
     }
 
     #[test]

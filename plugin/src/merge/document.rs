@@ -14,13 +14,15 @@ pub(crate) struct Origin {
     pub(crate) cluster: String,
     /// URL of the host that it runs in.
     pub(crate) host: String,
+    /// The context through which that host was reached.
+    pub(crate) host_context: String,
     /// The context that was current before a switch to this one.
     pub(crate) previous_context: Option<String>,
 }
 
 impl Origin {
     fn write(&self) -> Value {
-        let mut extension = json!({ "clusterUID": self.uid, "cluster": self.cluster, "host": self.host });
+        let mut extension = json!({ "clusterUID": self.uid, "cluster": self.cluster, "host": self.host, "hostContext": self.host_context });
         if let Some(previous) = &self.previous_context {
             extension["previousContext"] = previous.as_str().into();
         }
@@ -29,16 +31,23 @@ impl Origin {
 
     /// The mark on the `body` of a context, cluster or user.
     fn read(body: &Value) -> Option<Self> {
-        let extension = body["extensions"]
-            .as_array()?
-            .iter()
-            .find(|extension| extension["name"] == EXTENSION)?
-            .get("extension")?;
+        let named = body["extensions"].as_array()?.iter().find(|extension| extension["name"] == EXTENSION)?;
+        Self::parse(named.get("extension")?)
+    }
+
+    /// The mark on a context that the client library has read.
+    pub(crate) fn of(context: &kube::config::Context) -> Option<Self> {
+        let named = context.extensions.as_ref()?.iter().find(|extension| extension.name == EXTENSION)?;
+        Self::parse(&named.extension)
+    }
+
+    fn parse(extension: &Value) -> Option<Self> {
         let text = |key: &str| extension[key].as_str().map(str::to_owned);
         Some(Self {
             uid: text("clusterUID")?,
             cluster: text("cluster")?,
             host: text("host")?,
+            host_context: text("hostContext").unwrap_or_default(),
             previous_context: text("previousContext"),
         })
     }

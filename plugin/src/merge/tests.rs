@@ -33,6 +33,7 @@ fn origin(uid: &str) -> Origin {
         uid: uid.to_owned(),
         cluster: "k3k-dev/dev".to_owned(),
         host: "https://host:6443".to_owned(),
+        host_context: "prod-eu".to_owned(),
         previous_context: None,
     }
 }
