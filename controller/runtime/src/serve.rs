@@ -1,5 +1,5 @@
 //! Serving HTTP/1.1 with upgrades to peers that nobody vouches for: one that is slow, silent or does not go away costs a
-//! bounded amount of memory for a bounded time. [`axum::serve`] has none of these limits.
+//! bounded amount of memory for a bounded time. [`axum::serve()`] has none of these limits.
 
 use axum::Router;
 use axum::body::Body;
