@@ -9,9 +9,9 @@ use kube::api::{DynamicObject, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::OnceCell;
 
 /// Read sides of the caches. `watch` holds the write sides.
-#[derive(Clone)]
 pub struct Caches {
     /// All Clusters.
     pub clusters: Store<Guarded>,
@@ -23,18 +23,34 @@ pub struct Caches {
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// The host's nodes: labels and what they can hold.
     pub nodes: Store<Node>,
+    ready: OnceCell<()>,
 }
 
 impl Caches {
+    /// The read sides; nothing is known yet.
+    pub fn new(
+        clusters: Store<Guarded>,
+        owned: Vec<(Kind, Store<DynamicObject>)>,
+        pods: Store<Pod>,
+        namespaces: Store<PartialObjectMeta<Namespace>>,
+        nodes: Store<Node>,
+    ) -> Self {
+        Self { clusters, owned, pods, namespaces, nodes, ready: OnceCell::new() }
+    }
+
     /// Waits for the first list of each.
     pub async fn ready(&self) {
-        // An error means that the watch has ended, which only happens at shutdown.
-        let _ = self.pods.wait_until_ready().await;
-        let _ = self.namespaces.wait_until_ready().await;
-        let _ = self.nodes.wait_until_ready().await;
-        for (_, store) in &self.owned {
-            let _ = store.wait_until_ready().await;
-        }
+        // A store wakes only the last of those who wait for it, so one waits for all of us.
+        let all = async {
+            // An error means that the watch has ended, which only happens at shutdown.
+            let _ = self.pods.wait_until_ready().await;
+            let _ = self.namespaces.wait_until_ready().await;
+            let _ = self.nodes.wait_until_ready().await;
+            for (_, store) in &self.owned {
+                let _ = store.wait_until_ready().await;
+            }
+        };
+        self.ready.get_or_init(|| all).await;
     }
 
     /// One of our objects. None also if it is not ours, or too new to be known.
@@ -70,5 +86,34 @@ impl Caches {
         let clusters =
             self.clusters.state_filter(|cluster| cluster.namespace().as_deref() == Some(namespace));
         clusters.iter().map(|cluster| ObjectRef::from_obj(&**cluster)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::runtime::reflector::{self, store::Writer};
+    use kube::runtime::watcher::Event;
+
+    #[tokio::test]
+    async fn everybody_who_waits_is_woken() {
+        let (pods, mut pod_writer) = reflector::store::<Pod>();
+        let (namespaces, mut namespace_writer) = reflector::store();
+        let (nodes, mut node_writer) = reflector::store::<Node>();
+        let (clusters, _writer): (_, Writer<Guarded>) = reflector::store();
+        let caches = Arc::new(Caches::new(clusters, Vec::new(), pods, namespaces, nodes));
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let caches = caches.clone();
+                tokio::spawn(async move { caches.ready().await })
+            })
+            .collect();
+        // Lets them run until they wait.
+        tokio::task::yield_now().await;
+        pod_writer.apply_watcher_event(&Event::InitDone);
+        namespace_writer.apply_watcher_event(&Event::InitDone);
+        node_writer.apply_watcher_event(&Event::InitDone);
+        let woken = futures::future::join_all(waiting);
+        tokio::time::timeout(std::time::Duration::from_secs(60), woken).await.expect("all are woken");
     }
 }

@@ -46,10 +46,9 @@ fn event(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
     let changed = before.phase != after.phase || old.as_ref().map(|old| &old.reason) != Some(&new.reason);
     let was_ready = before.phase == Phase::Ready;
     let type_ = match after.phase {
-        Phase::Ready | Phase::Terminating => EventType::Normal,
         Phase::Failed | Phase::Pending => EventType::Warning,
         Phase::Provisioning if was_ready => EventType::Warning,
-        Phase::Provisioning | Phase::Unknown => EventType::Normal,
+        Phase::Ready | Phase::Terminating | Phase::Provisioning | Phase::Unknown => EventType::Normal,
     };
     changed.then(|| Event {
         type_,

@@ -42,8 +42,8 @@ pub async fn remove(context: &Context, site: &Site, position: usize) -> Result<(
     ]);
     let operations =
         serde_json::from_value(operations).map_err(|error| failure(site, kube::Error::SerdeError(error)))?;
-    let patch: Patch<()> = Patch::Json(operations);
-    match clusters(context, site).patch(&site.name, &PatchParams::default(), &patch).await {
+    let removal: Patch<()> = Patch::Json(operations);
+    match clusters(context, site).patch(&site.name, &PatchParams::default(), &removal).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(source) => Err(failure(site, source)),

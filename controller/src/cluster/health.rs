@@ -82,8 +82,8 @@ impl Drop for Followed {
 impl Registry {
     /// An empty registry, and the Clusters whose health changes from now on.
     pub fn new() -> (Self, UnboundedReceiver<ObjectRef<Guarded>>) {
-        let (changed, changes) = unbounded();
-        (Self { followed: Mutex::default(), changed }, changes)
+        let (changed, receiver) = unbounded();
+        (Self { followed: Mutex::default(), changed }, receiver)
     }
 
     /// Begins to follow a cluster, or goes on.

@@ -11,7 +11,6 @@ use super::validate::Accepted;
 use crate::args::Images;
 use jiff::Timestamp;
 use k3k_api::v1beta1::ClusterSpec;
-use serde_json::Value;
 use std::net::IpAddr;
 
 /// What does not depend on addresses.
@@ -51,7 +50,7 @@ impl Addresses {
         };
         let port = live.get(Kind::Service, &names.service()).and_then(|service| {
             let ports = service.data["spec"]["ports"].as_array()?;
-            let api = ports.iter().find(|port| port["name"] == Value::from(service::API_PORT_NAME))?;
+            let api = ports.iter().find(|port| port["name"] == service::API_PORT_NAME)?;
             u16::try_from(api["port"].as_u64()?).ok()
         });
         Ok(Self {
@@ -125,7 +124,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         arguments: &accepted.arguments,
     });
     let config_secret = config::secret(site, &server_config)
-        .map_err(|error| build(Kind::Secret, names.init_server_config(), &error))?;
+        .map_err(|error| build(Kind::Secret, &names.init_server_config(), &error))?;
     let config_hash = hash(config_secret.object["data"].to_string().as_bytes());
 
     let endpoint = addresses.endpoint();
@@ -133,7 +132,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         kubeconfig::Inputs { endpoint: &endpoint, server_ca: authorities.server.certificate_pem() };
     let present = observed.live.get(Kind::Secret, &names.kubeconfig());
     let kubeconfig = kubeconfig::secret(site, &kubeconfig, &authorities.client, present, inputs.now)
-        .map_err(|error| build(Kind::Secret, names.kubeconfig(), &error))?;
+        .map_err(|error| build(Kind::Secret, &names.kubeconfig(), &error))?;
 
     let agent_config = kubelet::Config {
         cluster_name: site.name.clone(),
@@ -150,7 +149,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
     };
     let present = observed.live.get(Kind::Secret, &names.agent_config());
     let agent_secret = kubelet::secret(site, &agent_config, authorities, present, inputs.now)
-        .map_err(|error| build(Kind::Secret, names.agent_config(), &error))?;
+        .map_err(|error| build(Kind::Secret, &names.agent_config(), &error))?;
 
     let policy = observed.policy.as_ref();
     let server = server::stateful_set(
@@ -173,7 +172,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
     })
 }
 
-fn build(kind: Kind, name: String, error: &dyn std::error::Error) -> Error {
+fn build(kind: Kind, name: &str, error: &dyn std::error::Error) -> Error {
     Error::Build { what: format!("{kind} {name:?}"), message: error.to_string() }
 }
 

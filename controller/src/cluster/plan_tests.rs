@@ -7,7 +7,7 @@ use super::*;
 use insta::{assert_json_snapshot, assert_snapshot};
 use k3k_api::v1beta1::VirtualClusterPolicySpec;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 
 fn site() -> Site {

@@ -23,7 +23,7 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Ac
     context.caches.ready().await;
     let result = match &object.0 {
         _ if object.meta().deletion_timestamp.is_some() => finalize::finalize(&context, &object).await,
-        Ok(cluster) => converge(&context, cluster).await,
+        Ok(cluster) => Box::pin(converge(&context, cluster)).await,
         Err(invalid) => {
             let error = Error::Malformed(invalid.error.clone());
             let before = ClusterStatus::default();
@@ -40,6 +40,7 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Ac
 }
 
 /// Decides when a failed reconcile is tried again.
+#[expect(clippy::needless_pass_by_value)] // the controller hands them over like this
 pub fn error_policy(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     let wait = context.retries.failed(&object.uid().unwrap_or_default());
     tracing::warn!(cluster = object.name_any(), namespace = object.namespace(), %error, ?wait, "reconcile failed");

@@ -231,7 +231,7 @@ pub async fn publish(
             Ok(())
         }
         // It is gone: there is nobody to tell.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(source) => Err(Error::Write { what: format!("the status of Cluster {:?}", site.name), source }),
     }
 }

@@ -19,6 +19,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// Kinds whose objects trigger reconciles of their owner.
@@ -73,27 +74,26 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     let stream = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
         .default_backoff()
         .modify(trim_node)
-        .reflect(writer)
-        .touched_objects()
-        .predicate_filter(offer, PredicateConfig::default());
-    let (known, remembered) = (clusters.clone(), memory.clone());
-    controller = controller.watches_stream(stream, move |_: Node| {
+        .reflect(writer);
+    let (known, offered, remembered) = (clusters.clone(), nodes.clone(), memory.clone());
+    let last = AtomicU64::new(0);
+    controller = controller.watches_stream(stream.touched_objects(), move |_: Node| {
+        // Heartbeats change nothing for anybody. A predicate on the stream would hide that a node is gone.
+        let now = offers(&offered.state());
+        if last.swap(now, Ordering::Relaxed) == now {
+            return Vec::new();
+        }
         remembered.surroundings_changed();
         refs(&known, |_| true)
     });
 
     let bound = (clusters.clone(), namespaces.clone());
     let remembered = memory.clone();
-    let stream = watcher(
-        Api::<PartialObjectMeta<VirtualClusterPolicy>>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .touched_objects()
-    .predicate_filter(predicates::generation, PredicateConfig::default());
+    let policies = Api::<PartialObjectMeta<VirtualClusterPolicy>>::all(client.clone());
+    let stream = watcher(policies, watcher::Config::default()).default_backoff().touched_objects();
     controller = controller.watches_stream(stream, move |policy: PartialObjectMeta<VirtualClusterPolicy>| {
-        let (clusters, namespaces) = &bound;
         remembered.surroundings_changed();
+        let (clusters, namespaces) = &bound;
         let name = policy.name_any();
         let names = |namespace: &PartialObjectMeta<Namespace>| {
             namespace.labels().get(labels::POLICY_NAME) == Some(&name)
@@ -103,7 +103,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
         refs(clusters, |cluster| cluster.namespace().is_some_and(|namespace| bound.contains(&namespace)))
     });
 
-    (Caches { clusters, owned, pods, namespaces, nodes }, controller)
+    (Caches::new(clusters, owned, pods, namespaces, nodes), controller)
 }
 
 /// Runs until `shutdown`.
@@ -173,9 +173,7 @@ fn owned_objects(
             }
         })
         .reflect(writer)
-        .touched_objects()
-        // What changes in the status alone is not the controller's; pods tell that more exactly.
-        .predicate_filter(contents, PredicateConfig::default());
+        .touched_objects();
     (store, stream)
 }
 
@@ -228,12 +226,22 @@ fn trim_node(node: &mut Node) {
     }
 }
 
-/// A hash of what a node offers. Its heartbeats do not change it.
-fn offer(node: &Node) -> Option<u64> {
+/// A hash of what nodes offer.
+fn offers(nodes: &[Arc<Node>]) -> u64 {
+    let mut offers: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+            let amounts: BTreeMap<&str, &str> = allocatable
+                .into_iter()
+                .flatten()
+                .map(|(name, amount)| (name.as_str(), amount.0.as_str()))
+                .collect();
+            (node.name_any(), observe::is_usable(node), node.labels(), amounts)
+        })
+        .collect();
+    offers.sort();
     let mut hasher = DefaultHasher::new();
-    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-    let amounts: BTreeMap<&str, &str> =
-        allocatable.into_iter().flatten().map(|(name, amount)| (name.as_str(), amount.0.as_str())).collect();
-    (observe::is_usable(node), node.labels(), amounts).hash(&mut hasher);
-    Some(hasher.finish())
+    offers.hash(&mut hasher);
+    hasher.finish()
 }
