@@ -12,7 +12,7 @@ BINARIES_DIR := target/$(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 IMAGE := target/image/k3k.tar
 # HOST=current: the demo uses the current kubectl context; no lab is built or started.
 HOST ?= lab
-# One name for the target's flags: macros and build scripts, which are dynamically linked, are left alone because --target is given.
+# Given by name for the target, and --target given: macros and build scripts, which must be dynamic, are left alone.
 STATIC := CARGO_TARGET_$(shell uname -m | tr a-z A-Z)_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static'
 
 .PHONY: help
@@ -53,7 +53,7 @@ demo: ## install k3k and see a nested cluster work
 	@PATH="$(CURDIR)/target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)):$$PATH" HOST=current tests/demo
 else
 demo: lab
-	@tests/lab/in-host tests/demo
+	@K3K_BIN="$(CURDIR)/$(BINARIES_DIR)" tests/lab/in-host tests/demo
 endif
 
 .PHONY: test
@@ -62,7 +62,7 @@ test: deps ## all tests: unit, snapshot, mock, real API server, krew, and end to
 
 .PHONY: bench
 bench: lab ## how fast and how small, beside the bare server pod
-	@tests/lab/in-host tests/bench
+	@K3K_BIN="$(CURDIR)/$(BINARIES_DIR)" tests/lab/in-host tests/bench
 
 .PHONY: check
 check: ## format, lints, licences and advisories
