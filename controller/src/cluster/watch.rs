@@ -106,7 +106,8 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     (Caches::new(clusters, owned, pods, namespaces, nodes), controller)
 }
 
-/// Runs until `shutdown`.
+/// Runs until `shutdown`. What is being reconciled then is cut off: whoever acts next does it again, as after a
+/// crash. The controller's own graceful shutdown would wait for all repetitions that are due in the future.
 pub async fn run(
     controller: Controller<Guarded>,
     context: Arc<Context>,
@@ -114,10 +115,9 @@ pub async fn run(
     concurrency: u16,
     shutdown: CancellationToken,
 ) {
-    controller
+    let running = controller
         .with_config(Config::default().concurrency(concurrency))
         .reconcile_on(changes)
-        .graceful_shutdown_on(shutdown.cancelled_owned())
         .run(reconcile::reconcile, reconcile::error_policy, context.clone())
         .for_each(|result| {
             // Failed reconciles are logged where their retry is decided.
@@ -128,8 +128,11 @@ pub async fn run(
             }
             count(&context);
             std::future::ready(())
-        })
-        .await;
+        });
+    tokio::select! {
+        () = running => {}
+        () = shutdown.cancelled() => {}
+    }
 }
 
 /// Counts the clusters by phase.

@@ -84,9 +84,11 @@ pub(super) async fn follow(
     publish: impl Fn(&dyn Fn(&mut Health)) + Send + 'static,
 ) {
     let report_api = |report: Report| {
-        publish(&move |health: &mut Health| {
+        publish(&|health: &mut Health| {
             if !report.ok {
                 health.node = Report::missing("APINotReady", "unknown while the nested API does not answer");
+            } else if !health.api.ok {
+                health.node = absent(&target.node);
             }
             health.api = report.clone();
         });
@@ -227,9 +229,6 @@ fn certificate_der(pem: &str) -> Result<Vec<u8>, String> {
 
 /// Reports the node's readiness until the watch breaks.
 async fn follow_node(client: Client, name: &str, report: &impl Fn(Report)) {
-    let missing = || {
-        Report::missing("NodeMissing", format!("the virtual kubelet has not registered node {name:?} yet"))
-    };
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut events = pin!(watcher(Api::<Node>::all(client), config));
     let mut seen = false;
@@ -239,11 +238,11 @@ async fn follow_node(client: Client, name: &str, report: &impl Fn(Report)) {
                 seen = true;
                 report(judge(&node, name));
             }
-            Ok(Some(Event::Delete(_))) => report(missing()),
+            Ok(Some(Event::Delete(_))) => report(absent(name)),
             Ok(Some(Event::Init)) => seen = false,
             Ok(Some(Event::InitDone)) => {
                 if !seen {
-                    report(missing());
+                    report(absent(name));
                 }
             }
             Ok(None) => return,
@@ -253,6 +252,10 @@ async fn follow_node(client: Client, name: &str, report: &impl Fn(Report)) {
             }
         }
     }
+}
+
+fn absent(name: &str) -> Report {
+    Report::missing("NodeMissing", format!("the virtual kubelet has not registered node {name:?} yet"))
 }
 
 fn judge(node: &Node, name: &str) -> Report {
