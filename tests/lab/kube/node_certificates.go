@@ -124,7 +124,7 @@ func (s *supervisor) checkNode(r *http.Request, n nodeRequest, who *caller) erro
 		}
 		return refusal{http.StatusServiceUnavailable, "core not ready"}
 	}
-	secrets, name := core.CoreV1().Secrets("kube-system"), n.name+".node-password.k3s"
+	secrets, name := (*core).CoreV1().Secrets("kube-system"), n.name+".node-password.k3s"
 	known, err := secrets.Get(r.Context(), name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		salt, immutable := randomToken(), true

@@ -180,14 +180,15 @@ func (c *cluster) runWithAPI(ctx context.Context, s *supervisor, end context.Can
 		return err
 	}
 	config.QPS, config.Burst = 50, 100
-	core, err := kubernetes.NewForConfig(config)
+	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
 	}
+	var core kubernetes.Interface = clients
 	if err := waitReady(ctx, core.CoreV1().RESTClient()); err != nil {
 		return nil // the context ended, for a reason of its own
 	}
-	s.core.Store(core)
+	s.core.Store(&core)
 	info("Kube API server is now running")
 	start := func(name string, run func() error) {
 		go func() { end(fmt.Errorf("%s ended: %v", name, run())) }()

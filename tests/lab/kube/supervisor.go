@@ -19,7 +19,7 @@ import (
 // A supervisor serves what k3s has on port 6443 beside the Kubernetes API.
 type supervisor struct {
 	*cluster
-	core atomic.Pointer[kubernetes.Clientset] // set once the API can be asked
+	core atomic.Pointer[kubernetes.Interface] // set once the API can be asked
 }
 
 // wrap serves the supervisor's paths, and everything else from next.
