@@ -32,7 +32,14 @@ impl NestedCluster {
     pub fn create(name: &str) -> Result<Self> {
         install()?;
         let kubeconfig = tempfile::NamedTempFile::new()?.into_temp_path();
-        succeed(in_host("kubectl").args(["k3k", "create", name, "--storage", "ephemeral", "--no-kubeconfig"]))?;
+        succeed(in_host("kubectl").args([
+            "k3k",
+            "create",
+            name,
+            "--storage",
+            "ephemeral",
+            "--no-kubeconfig",
+        ]))?;
         let cluster = Self { name: name.to_owned(), kubeconfig };
         let text = succeed(in_host("kubectl").args(["k3k", "kubeconfig", "get", name]))?;
         std::fs::write(&cluster.kubeconfig, text)?;
@@ -73,7 +80,8 @@ impl NestedCluster {
     pub fn until_ready(&self, name: &str) -> Result<()> {
         let wait = ["wait", "pod", name, "--for=condition=Ready", "--timeout=240s"];
         self.run(&wait).map(drop).with_context(|| {
-            self.run(&["describe", "pod", name]).unwrap_or_else(|error| format!("nor can it be described: {error:#}"))
+            self.run(&["describe", "pod", name])
+                .unwrap_or_else(|error| format!("nor can it be described: {error:#}"))
         })
     }
 
@@ -91,7 +99,11 @@ impl Drop for NestedCluster {
 }
 
 /// Asks again until the answer satisfies, for minutes. What kubectl cannot wait for by itself.
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T>, satisfies: impl Fn(&T) -> bool) -> Result<T>
+pub fn eventually<T>(
+    what: &str,
+    mut ask: impl FnMut() -> Result<T>,
+    satisfies: impl Fn(&T) -> bool,
+) -> Result<T>
 where
     T: std::fmt::Debug,
 {

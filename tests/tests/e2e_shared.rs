@@ -14,14 +14,26 @@ fn pod(name: &str, spec: &Value) -> Value {
 }
 
 fn sleeper(name: &str) -> Value {
-    pod(name, &json!({"containers": [{"name": "c", "image": IMAGE, "command": ["sh", "-c", "echo hello from $HOSTNAME; exec sleep 3600"]}]}))
+    pod(
+        name,
+        &json!({"containers": [{"name": "c", "image": IMAGE, "command": ["sh", "-c", "echo hello from $HOSTNAME; exec sleep 3600"]}]}),
+    )
 }
 
 #[test]
 #[ignore = "needs the lab: make test"]
 fn a_tenant_runs_reads_enters_and_removes_a_pod() -> Result<()> {
     let cluster = NestedCluster::create("e2e-pods")?;
-    cluster.run(&["run", "web", "--image", IMAGE, "--", "sh", "-c", "echo hello from $HOSTNAME; exec sleep 3600"])?;
+    cluster.run(&[
+        "run",
+        "web",
+        "--image",
+        IMAGE,
+        "--",
+        "sh",
+        "-c",
+        "echo hello from $HOSTNAME; exec sleep 3600",
+    ])?;
     cluster.until_ready("web")?;
 
     // The very same pod, in the host, under its translated name.
@@ -38,19 +50,32 @@ fn a_tenant_runs_reads_enters_and_removes_a_pod() -> Result<()> {
     assert_eq!(failed.status.code(), Some(7), "the exit code comes back");
 
     // With a terminal: `script` gives kubectl one, and the pod sees one.
-    let kubectl = format!("{:?}", cluster.kubectl().args(["exec", "-it", "web", "--", "sh", "-c", "tty; echo done"])).replace('"', "'");
+    let kubectl =
+        format!("{:?}", cluster.kubectl().args(["exec", "-it", "web", "--", "sh", "-c", "tty; echo done"]))
+            .replace('"', "'");
     let seen = succeed(std::process::Command::new("script").args(["-qec", &kubectl, "/dev/null"]))?;
     assert!(seen.contains("/dev/pts/") && seen.contains("done"), "{seen}");
 
     // The tenant's view of events, from the host's kubelet.
     eventually(
         "the host's events are retold",
-        || cluster.run(&["get", "events", "-o", "jsonpath={range .items[*]}{.involvedObject.name} {.reason}{\"\\n\"}{end}"]),
+        || {
+            cluster.run(&[
+                "get",
+                "events",
+                "-o",
+                "jsonpath={range .items[*]}{.involvedObject.name} {.reason}{\"\\n\"}{end}",
+            ])
+        },
         |events| events.contains("web Started"),
     )?;
 
     cluster.run(&["delete", "pod", "web", "--now"])?;
-    eventually("the host pod is gone", || cluster.on_host(&["get", "pods", "-o", "name"]), |pods| !pods.contains(host_name.as_str()))?;
+    eventually(
+        "the host pod is gone",
+        || cluster.on_host(&["get", "pods", "-o", "name"]),
+        |pods| !pods.contains(host_name.as_str()),
+    )?;
     Ok(())
 }
 
@@ -78,8 +103,19 @@ fn a_service_is_reached_by_its_name() -> Result<()> {
     ]}))?;
     cluster.run(&["rollout", "status", "deployment/web", "--timeout=240s"])?;
     cluster.until_ready("client")?;
-    cluster.run(&["-n", "kube-system", "wait", "pod", "-l", "k8s-app=kube-dns", "--for=condition=Ready", "--timeout=240s"])?;
-    let fetch = |name: &str| cluster.run(&["exec", "client", "--", "wget", "-qO-", "-T", "5", &format!("http://{name}")]);
+    cluster.run(&[
+        "-n",
+        "kube-system",
+        "wait",
+        "pod",
+        "-l",
+        "k8s-app=kube-dns",
+        "--for=condition=Ready",
+        "--timeout=240s",
+    ])?;
+    let fetch = |name: &str| {
+        cluster.run(&["exec", "client", "--", "wget", "-qO-", "-T", "5", &format!("http://{name}")])
+    };
     for name in ["web", "web.default", "web.default.svc.cluster.local"] {
         eventually(name, || fetch(name), |page| page == "it works")?;
     }
@@ -88,9 +124,15 @@ fn a_service_is_reached_by_its_name() -> Result<()> {
     let copies = || cluster.on_host(&["get", "configmaps", "-o", "name"]);
     assert!(copies()?.contains("page-default-e2e-dns"), "{}", copies()?);
     cluster.run(&["delete", "deployment", "web"])?;
-    eventually("the copy goes with its last user", copies, |copies| !copies.contains("page-default-e2e-dns"))?;
+    eventually("the copy goes with its last user", copies, |copies| {
+        !copies.contains("page-default-e2e-dns")
+    })?;
     cluster.run(&["delete", "service", "web"])?;
-    eventually("the host service is gone", || cluster.on_host(&["get", "services", "-o", "name"]), |services| !services.contains("web-default"))?;
+    eventually(
+        "the host service is gone",
+        || cluster.on_host(&["get", "services", "-o", "name"]),
+        |services| !services.contains("web-default"),
+    )?;
     Ok(())
 }
 
@@ -98,14 +140,23 @@ fn a_service_is_reached_by_its_name() -> Result<()> {
 #[ignore = "needs the lab: make test"]
 fn an_address_taken_in_the_host_is_exchanged() -> Result<()> {
     let cluster = NestedCluster::create("e2e-addresses")?;
-    let taken = cluster.on_host(&["get", "service", "k3k-e2e-addresses-service", "-o", "jsonpath={.spec.clusterIP}"])?;
+    let taken = cluster.on_host(&[
+        "get",
+        "service",
+        "k3k-e2e-addresses-service",
+        "-o",
+        "jsonpath={.spec.clusterIP}",
+    ])?;
     cluster.apply(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {
         "clusterIP": taken, "selector": {"app": "web"}, "ports": [{"port": 80}],
     }}))?;
     let address = || cluster.run(&["get", "service", "web", "-o", "jsonpath={.spec.type} {.spec.clusterIP}"]);
-    let now = eventually("another address", address, |now| now.starts_with("ClusterIP 1") && !now.ends_with(&format!(" {taken}")))?;
+    let now = eventually("another address", address, |now| {
+        now.starts_with("ClusterIP 1") && !now.ends_with(&format!(" {taken}"))
+    })?;
     let host = "jsonpath={.items[*].spec.clusterIP}";
-    let on_host = || cluster.on_host(&["get", "services", "-l", "k3k.io/virtual-namespace=default", "-o", host]);
+    let on_host =
+        || cluster.on_host(&["get", "services", "-l", "k3k.io/virtual-namespace=default", "-o", host]);
     eventually("the same on both sides", on_host, |host| now.ends_with(&format!(" {}", host.trim())))?;
     Ok(())
 }
@@ -119,14 +170,22 @@ fn a_pod_that_the_host_must_not_run_is_refused_with_the_reason() -> Result<()> {
     privileged["securityContext"] = json!({"privileged": true});
     let cases = [
         ("privileged", json!({"containers": [privileged]}), "privileged"),
-        ("hostpath", json!({"containers": [container], "volumes": [{"name": "root", "hostPath": {"path": "/"}}]}), "hostPath"),
+        (
+            "hostpath",
+            json!({"containers": [container], "volumes": [{"name": "root", "hostPath": {"path": "/"}}]}),
+            "hostPath",
+        ),
         ("hostnetwork", json!({"containers": [container], "hostNetwork": true}), "hostNetwork"),
     ];
     for (name, spec, _) in &cases {
         cluster.apply(&pod(name, spec))?;
     }
     for (name, _, word) in &cases {
-        let text = eventually("described", || cluster.run(&["describe", "pod", name]), |text| text.contains("HostAdmissionDenied"))?;
+        let text = eventually(
+            "described",
+            || cluster.run(&["describe", "pod", name]),
+            |text| text.contains("HostAdmissionDenied"),
+        )?;
         let (status, events) = text.split_once("Events:").unwrap_or((&text, ""));
         assert!(status.contains("Reason:       HostAdmissionDenied"), "a waiting reason: {text}");
         assert!(events.contains(word), "an event that names it: {text}");
@@ -146,7 +205,11 @@ fn a_volume_that_cannot_be_judged_is_refused_with_the_reason() -> Result<()> {
     let container = json!({"name": "c", "image": IMAGE, "command": ["sleep", "3600"]});
     let volume = json!({"name": "v", "nfs": {"server": "10.0.0.1", "path": "/"}});
     cluster.apply(&pod("nfs", &json!({"containers": [container], "volumes": [volume]})))?;
-    let text = eventually("described", || cluster.run(&["describe", "pod", "nfs"]), |text| text.contains("NotSupported"))?;
+    let text = eventually(
+        "described",
+        || cluster.run(&["describe", "pod", "nfs"]),
+        |text| text.contains("NotSupported"),
+    )?;
     assert!(text.contains("spec.volumes[0].nfs"), "{text}");
     Ok(())
 }
@@ -163,7 +226,14 @@ fn deletion_leaves_nothing_even_when_the_server_was_killed_first() -> Result<()>
             cluster.on_host(&["delete", "pod", "k3k-e2e-delete-server-0", "--force", "--grace-period=0"])?;
         }
         cluster.delete()?;
-        let left = succeed(in_host("kubectl").args(["get", "namespace", &namespace, "--ignore-not-found", "-o", "name"]))?;
+        let left = succeed(in_host("kubectl").args([
+            "get",
+            "namespace",
+            &namespace,
+            "--ignore-not-found",
+            "-o",
+            "name",
+        ]))?;
         assert_eq!(left, "", "the namespace was made for the cluster and goes with it");
         let left = succeed(in_host("kubectl").args(["get", "clusters.k3k.io", "-A", "-o", "name"]))?;
         assert!(!left.contains("e2e-delete"), "{left}");
@@ -174,21 +244,26 @@ fn deletion_leaves_nothing_even_when_the_server_was_killed_first() -> Result<()>
 #[test]
 #[ignore = "needs the lab: make test"]
 fn two_clusters_do_not_see_each_other() -> Result<()> {
-    let (red, blue) = (NestedCluster::create("e2e-red")?, NestedCluster::create("e2e-blue")?);
+    let (red, blue) = (NestedCluster::create("e2e-scarlet")?, NestedCluster::create("e2e-azure")?);
     red.run(&["create", "secret", "generic", "mine", "--from-literal=colour=red"])?;
     red.apply(&sleeper("web"))?;
     blue.apply(&sleeper("web"))?;
     red.until_ready("web")?;
     blue.until_ready("web")?;
-    for (cluster, other) in [(&red, "blue"), (&blue, "red")] {
+    for (cluster, other) in [(&red, "azure"), (&blue, "scarlet")] {
         let all = cluster.run(&["get", "pods,services,configmaps,nodes,namespaces", "-A", "-o", "name"])?;
         assert!(!all.contains(other), "{all}");
     }
     let missing = blue.kubectl().args(["get", "secret", "mine"]).output()?;
     assert!(!missing.status.success());
     // The credentials of one are worth nothing at the other.
-    let server = |cluster: &NestedCluster| cluster.run(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]);
-    let crossed = red.kubectl().args(["--server", &server(&blue)?, "--insecure-skip-tls-verify", "get", "pods"]).output()?;
+    let server = |cluster: &NestedCluster| {
+        cluster.run(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"])
+    };
+    let crossed = red
+        .kubectl()
+        .args(["--server", &server(&blue)?, "--insecure-skip-tls-verify", "get", "pods"])
+        .output()?;
     assert!(!crossed.status.success(), "{}", String::from_utf8_lossy(&crossed.stdout));
     Ok(())
 }
