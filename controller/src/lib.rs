@@ -30,6 +30,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal().context("listening for signals")?;
     let client =
         kube::Client::try_default().await.context("no host cluster: no kubeconfig and not in a pod")?;
+    serve(args, client, shutdown).await
+}
+
+/// Does the work of the process until `shutdown`.
+pub async fn serve(args: Args, client: kube::Client, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = Metrics::register(&mut registry);
     let readiness = Readiness::default();
@@ -38,10 +43,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     client.apiserver_version().await.context("the host's API does not answer")?;
     // Ready is who could act at once: a second controller that waits for the Lease is ready too.
     latch.set();
+    let leading = lead(&args, client, metrics, &shutdown);
+    tokio::pin!(leading);
     tokio::select! {
-        ended = admin => ended.context("the admin endpoints")?.context("the admin endpoints"),
-        ended = lead(&args, client, metrics, &shutdown) => ended,
+        ended = &mut leading => return ended,
+        ended = admin => ended.context("the admin endpoints")?.context("the admin endpoints")?,
     }
+    // The admin endpoints end first when the process is told to: the Lease is still to be given up.
+    leading.await
 }
 
 /// Waits for the Lease, then acts until it is lost or the process is told to end.

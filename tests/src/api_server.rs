@@ -91,6 +91,16 @@ impl ApiServer {
         self.authority.certificate_pem()
     }
 
+    /// Certificate and key of that authority, for code that issues certificates itself.
+    pub fn authority(&self) -> Pair {
+        self.authority.pair()
+    }
+
+    /// Where the server listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     fn kubeconfig_text(&self, user: &str, group: Option<&str>) -> Result<String> {
         let pair = self.authority.issue(&leaf(user, group, Usage::Client))?;
         let config = serde_json::json!({

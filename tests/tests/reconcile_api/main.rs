@@ -5,6 +5,8 @@
 #![allow(clippy::large_futures)] // nobody minds in tests
 
 mod deletion;
+mod ending;
+mod health;
 mod provisioning;
 mod refusals;
 mod repair;

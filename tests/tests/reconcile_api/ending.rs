@@ -1,0 +1,37 @@
+//! How the process ends.
+
+use super::*;
+use k8s_openapi::api::coordination::v1::Lease;
+
+#[tokio::test]
+async fn told_to_end_it_ends_and_gives_up_the_lease() -> Result<()> {
+    let client = client().await?;
+    let args = [
+        "k3k-controller",
+        "--namespace",
+        NAMESPACE,
+        "--identity",
+        "ending",
+        "--admin-address",
+        "127.0.0.1:0",
+    ];
+    let args = Args::try_parse_from(args)?;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(k3k_controller::serve(args, client.clone(), shutdown.clone()));
+    let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
+    let holder = async || {
+        let lease = leases.get_opt("k3k-controller").await?;
+        anyhow::Ok(lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default())
+    };
+    wait::until("the Lease is held", async || Ok((holder().await? == "ending").then_some(()))).await?;
+    // A reconcile that went through is due again in some minutes: nobody waits for that.
+    k3k_tests::in_namespace(&client, async |namespace| {
+        create(&client, namespace, "dev", &json!({})).await?;
+        provisioned(&client, namespace, "dev").await.map(drop)
+    })
+    .await?;
+    shutdown.cancel();
+    tokio::time::timeout(wait::LIMIT, running).await.context("it did not end")???;
+    assert_eq!(holder().await?, "");
+    Ok(())
+}
