@@ -129,7 +129,7 @@ func (s *supervisor) checkNode(r *http.Request, n nodeRequest, who *caller) erro
 	if apierrors.IsNotFound(err) {
 		salt, immutable := randomToken(), true
 		_, err = secrets.Create(r.Context(), &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: name}, Immutable: &immutable, StringData: map[string]string{"hash": salt + ":" + salted(salt, n.password)},
+			ObjectMeta: metav1.ObjectMeta{Name: name}, Immutable: &immutable, Data: map[string][]byte{"hash": []byte(salt + ":" + salted(salt, n.password))},
 		}, metav1.CreateOptions{})
 		return err
 	}

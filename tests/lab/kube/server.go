@@ -99,6 +99,9 @@ func newCluster(s settings) (*cluster, error) {
 		return nil, err
 	}
 	if err := checkBootstrap(filepath.Join(c.dir, "db"), c.passwords.server); err != nil {
+		return nil, err // before anything on disk names another token
+	}
+	if err := c.passwords.write(c.dir, c.pki.server); err != nil {
 		return nil, err
 	}
 	return c, c.writeCredentials()

@@ -77,10 +77,15 @@ func settlePasswords(s settings, dir string, ca *authority) (passwords, error) {
 	if agent != "" {
 		p.node = parseToken(agent).password
 	}
-	return p, p.write(dir, hash)
+	return p, nil
 }
 
-func (p passwords) write(dir, hash string) error {
+// write puts the passwords where k3s has them.
+func (p passwords) write(dir string, ca *authority) error {
+	hash, err := ca.hash()
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Join(dir, "cred"), 0o700); err != nil {
 		return err
 	}

@@ -22,6 +22,9 @@ func TestTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := p.write(dir, ca); err != nil {
+		t.Fatal(err)
+	}
 	full := "K10" + hash + "::server:secret"
 	for _, name := range []string{"token", "node-token", "agent-token"} {
 		if content, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(content) != full+"\n" {
