@@ -114,3 +114,7 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
     context.health.follow(site, Target::new(site, &addresses, credentials.authorities));
     Ok(settled)
 }
+
+#[cfg(test)]
+#[path = "reconcile_tests.rs"]
+mod tests;
