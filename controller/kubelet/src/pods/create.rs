@@ -2,6 +2,7 @@
 
 use super::{Error, Pods};
 use crate::converge::Next;
+use crate::sync::data::{Existing, write};
 use crate::uses::Key;
 use crate::watch::Name;
 use crate::world::lock;
@@ -54,7 +55,7 @@ impl Pods {
         let uid = made.metadata.uid.unwrap_or_default();
         let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": host_name, "uid": uid});
         try_join(
-            self.own_data(name, &translated, &host_name, &uid),
+            self.own_data(name, &translated, &host_name, &uid, Existing::Ours),
             self.hand_over_tokens(&translated, &owner),
         )
         .await?;
@@ -67,7 +68,7 @@ impl Pods {
             let uses = lock(&self.world.uses);
             keys(name, translated).filter(|key| !uses.is_written(key)).collect()
         };
-        let results = join_all(missing.iter().map(|key| crate::sync::data::write(&self.world, key))).await;
+        let results = join_all(missing.iter().map(|key| write(&self.world, key, Existing::Unknown))).await;
         results.into_iter().collect::<Result<(), _>>().map_err(Error::from)
     }
 
@@ -78,12 +79,13 @@ impl Pods {
         translated: &Translated,
         host_name: &str,
         uid: &str,
+        existing: Existing,
     ) -> Result<(), Error> {
         let news: Vec<Key> = {
             let mut uses = lock(&self.world.uses);
             keys(name, translated).filter(|key| uses.add(key, uid, host_name)).collect()
         };
-        let results = join_all(news.iter().map(|key| crate::sync::data::write(&self.world, key))).await;
+        let results = join_all(news.iter().map(|key| write(&self.world, key, existing))).await;
         results.into_iter().collect::<Result<(), _>>().map_err(Error::from)
     }
 
@@ -93,7 +95,7 @@ impl Pods {
         let Some(nested) = world.nested_pod(name) else { return };
         let reason = match error {
             Error::Denied { reason, .. } => reason,
-            Error::Taken { .. } => "HostNameTaken",
+            Error::Taken { .. } | Error::Data(_) => "HostNameTaken",
             _ => "NotSupported",
         };
         let message = error.to_string();

@@ -3,6 +3,7 @@
 use super::create::APPLIED;
 use super::{Error, Pods, gone_is_fine};
 use crate::converge::Next;
+use crate::sync::data::Existing;
 use crate::watch::Name;
 use crate::world::lock;
 use k3k_translate::Origin;
@@ -110,7 +111,11 @@ impl Pods {
         let text = |key: &str| host["metadata"][key].as_str().unwrap_or_default();
         lock(&self.world.origins).insert(text("name").to_owned(), origin.clone());
         // News only when we were restarted: what the pod uses is on record again.
-        self.own_data(name, translated, text("name"), text("uid")).await?;
+        match self.own_data(name, translated, text("name"), text("uid"), Existing::Unknown).await {
+            // The pod runs with what it has; only its next start would suffer.
+            Err(error) if error.is_final() => tracing::warn!(pod = %name, %error, "a copy is not ours"),
+            result => result?,
+        }
         if translated.tokens.is_empty() {
             return Ok(Next::Done);
         }

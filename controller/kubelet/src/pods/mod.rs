@@ -48,6 +48,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the tenant or the host's policy must change before it can go better.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Denied { .. } | Self::Taken { .. } => true,
+            Self::Data(error) => matches!(error, crate::sync::data::Error::Taken { .. }),
+            Self::Api { .. } => false,
+        }
+    }
+
     fn api(action: &'static str) -> impl FnOnce(kube::Error) -> Self {
         move |source| Self::Api { action, source }
     }
@@ -90,7 +99,7 @@ impl Pods {
         }
         match self.converge(name).await {
             Ok(next) => next,
-            Err(error @ (Error::Refused(_) | Error::Denied { .. } | Error::Taken { .. })) => {
+            Err(error) if error.is_final() => {
                 self.tell_refusal(name, &error).await;
                 Next::Refused
             }

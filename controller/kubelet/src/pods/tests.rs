@@ -105,13 +105,18 @@ async fn a_pod_with_a_token_and_a_secret_gets_them_first_and_hands_them_over_aft
         &json!({"status": {"token": "secret-token", "expirationTimestamp": "2100-01-01T00:00:00Z"}}),
     );
     let mut written = Vec::new();
-    for _ in 0..2 {
-        let call = host.expect("PATCH", "/api/v1/namespaces/k3k-dev/secrets/").await;
+    while written.len() < 2 {
+        let call = host.next().await.unwrap();
+        if call.method == "GET" {
+            call.refuse(404, "NotFound", "no such secret yet");
+            continue;
+        }
+        assert_eq!(call.method, "PATCH");
         assert_eq!(call.body["metadata"]["ownerReferences"][0]["kind"], "Cluster", "until there is a pod");
         written.push(call.body["metadata"]["name"].as_str().unwrap().to_owned());
         call.accept();
     }
-    assert!(written.contains(&"k3k-dev-pod-tokens-n-uid".to_owned()), "{written:?}");
+    assert!(written.contains(&"k3k-tokens-n-uid".to_owned()), "{written:?}");
 
     let call = host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await;
     assert_eq!(call.body["metadata"]["name"], host_name());
@@ -205,4 +210,25 @@ async fn an_ended_pod_is_removed_for_good_and_only_that_one() {
     assert_eq!(call.body["preconditions"]["uid"], "n-uid");
     call.refuse(409, "Conflict", "another pod by now");
     assert_eq!(step.await.unwrap(), Next::Done);
+}
+
+#[tokio::test]
+async fn a_copy_never_takes_the_place_of_another_object() {
+    let mut spec = plain();
+    spec["volumes"] = json!([{"name": "s", "secret": {"secretName": "mine"}}]);
+    let Stage { pods, mut host, mut nested, name } = stage(Some(nested_pod(&spec)), None);
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let call = nested.expect("GET", "/api/v1/namespaces/default/secrets/mine").await;
+    call.answer(200, &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine", "namespace": "default", "uid": "s"}}));
+    let call = host.expect("GET", "/api/v1/namespaces/k3k-dev/secrets/mine-default-dev-").await;
+    let theirs = json!({"k3k.io/name": "yours", "k3k.io/namespace": "default", "k3k.io/uid": "x"});
+    call.answer(200, &json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {"name": "mine-default-dev-x", "labels": {"k3k.io/clusterName": "dev"}, "annotations": theirs},
+    }));
+    let call = nested.expect("PATCH", "/api/v1/namespaces/default/pods/web/status").await;
+    assert_eq!(call.body[1]["value"]["containerStatuses"][0]["state"]["waiting"]["reason"], "HostNameTaken");
+    call.accept();
+    nested.expect("POST", "/apis/events.k8s.io/v1/namespaces/default/events").await.accept();
+    assert_eq!(step.await.unwrap(), Next::Refused);
 }

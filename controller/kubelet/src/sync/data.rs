@@ -6,11 +6,12 @@ use crate::watch::Name;
 use crate::world::{World, lock};
 use futures::StreamExt;
 use k3k_api::managers;
+use k3k_translate::Origin;
 use k3k_translate::data::{DataKind, copy};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::serde::de::DeserializeOwned;
 use kube::Resource;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -36,6 +37,17 @@ pub enum Error {
         /// The cause.
         source: kube::Error,
     },
+    /// The host has something else under the name of the copy.
+    #[error(
+        "the host already has a {kind} {host_name} that was not made for {name}; rename the {kind}",
+        kind = .key.0.kind(), name = .key.1
+    )]
+    Taken {
+        /// Which.
+        key: Key,
+        /// The name in the host.
+        host_name: String,
+    },
     /// The nested object cannot be copied.
     #[error("cannot copy the {kind} {name}: {refusal}", kind = .key.0.kind(), name = .key.1)]
     Refused {
@@ -46,9 +58,18 @@ pub enum Error {
     },
 }
 
+/// What we know of an object that may stand in the host under a copy's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// We have looked at it, or written it.
+    Ours,
+    /// It may be another's.
+    Unknown,
+}
+
 /// Writes the host copy of `key` with its present users as owners. A missing object is not an error: the host's kubelet
 /// makes the pod wait for it, and its appearance brings us back here.
-pub async fn write(world: &World, key: &Key) -> Result<(), Error> {
+pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), Error> {
     let (kind, name) = key;
     let read = world.nested_api(kind.kind(), &name.namespace).get_opt(&name.name).await;
     let nested = read.map_err(|source| Error::Read { key: key.clone(), source })?;
@@ -68,6 +89,9 @@ pub async fn write(world: &World, key: &Key) -> Result<(), Error> {
     if lock(&world.uses).is_current(key, &version) {
         return Ok(());
     }
+    if existing == Existing::Unknown && !lock(&world.uses).is_written(key) {
+        refuse_foreign(world, key, &host, &host_name).await?;
+    }
     let copy = copy(&world.context.owner, *kind, &crate::watch::json(&nested), &owners)
         .map_err(|refusal| Error::Refused { key: key.clone(), refusal })?;
     host.patch(&host_name, &PatchParams::apply(managers::KUBELET).force(), &Patch::Apply(&copy))
@@ -75,6 +99,26 @@ pub async fn write(world: &World, key: &Key) -> Result<(), Error> {
         .map_err(|source| Error::Write { key: key.clone(), source })?;
     lock(&world.uses).written(key, &version, &owners);
     Ok(())
+}
+
+/// A long name is cut and keeps 20 bits of hash, so another object may have it already. It is not overwritten.
+async fn refuse_foreign(
+    world: &World,
+    key: &Key,
+    host: &Api<DynamicObject>,
+    host_name: &str,
+) -> Result<(), Error> {
+    let existing =
+        host.get_metadata_opt(host_name).await.map_err(|source| Error::Write { key: key.clone(), source })?;
+    let made_for = |metadata: &ObjectMeta| {
+        Origin::of_host(&world.context.owner, &serde_json::to_value(metadata).unwrap_or_default())
+    };
+    match existing.map(|existing| made_for(&existing.metadata).map(Name::from)) {
+        Some(name) if name.as_ref() != Some(&key.1) => {
+            Err(Error::Taken { key: key.clone(), host_name: host_name.to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn error_is_not_found(error: &kube::Error) -> bool {
@@ -86,7 +130,7 @@ pub async fn step(world: Arc<World>, key: Key) -> Next {
     if !lock(&world.uses).contains(&key) {
         return Next::Done;
     }
-    match write(&world, &key).await {
+    match write(&world, &key, Existing::Unknown).await {
         Ok(()) => Next::Done,
         Err(error) => {
             tracing::warn!(%error, "a copy is out of date");

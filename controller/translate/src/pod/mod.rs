@@ -61,9 +61,10 @@ pub struct Translated {
     pub service_account: String,
 }
 
-/// The host Secret with the tokens of the nested pod `uid`. One for each pod: a token is bound to its pod.
-pub fn token_secret(owner: &Owner, uid: &str) -> String {
-    names::prefixed(&[&owner.cluster, "pod-tokens", uid])
+/// The host Secret with the tokens of the nested pod `uid`. One for each pod: a token is bound to its pod. The UID says it all, and
+/// leaves the name short enough never to be cut.
+pub fn token_secret(uid: &str) -> String {
+    names::prefixed(&["tokens", uid])
 }
 
 /// Collects what the visitor meets on its way.
@@ -107,7 +108,7 @@ pub fn translate(context: &Context, pod: &Value) -> Result<Translated, Refusal> 
         object: json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": host}),
         references: visit.references,
         tokens: visit.tokens,
-        token_secret: token_secret(&context.owner, &visit.origin.uid),
+        token_secret: token_secret(&visit.origin.uid),
         service_account: service_account(spec).to_owned(),
     })
 }

@@ -134,8 +134,6 @@ impl Visit<'_> {
                 .and_then(Value::as_i64)
                 .unwrap_or(DEFAULT_TOKEN_SECONDS),
         });
-        Ok(
-            json!({"name": token_secret(&self.context.owner, &self.origin.uid), "items": [{"key": key, "path": file}]}),
-        )
+        Ok(json!({"name": token_secret(&self.origin.uid), "items": [{"key": key, "path": file}]}))
     }
 }
