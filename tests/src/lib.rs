@@ -8,6 +8,7 @@ pub mod chart;
 pub mod lab;
 pub mod namespace;
 pub mod nested;
+pub mod plugin;
 mod process;
 pub mod wait;
 pub mod workspace;

@@ -52,6 +52,11 @@ impl Connection {
             404 if !object_known && action.resource.ends_with(".k3k.io") => {
                 Error::NotInstalled { context: self.context.clone() }
             }
+            // How server-side apply says it, whatever the code: the fields come after the object.
+            _ if message.contains("field not declared in schema") => Error::Refused {
+                action: Box::new(action),
+                message: message.split_once("): ").map_or(message.as_str(), |(_, fields)| fields).to_owned(),
+            },
             400 | 422 => {
                 Error::Refused { action: Box::new(action), message: causes(status).unwrap_or(message) }
             }

@@ -61,7 +61,7 @@ pub(crate) async fn apply(connection: &Connection, object: &Value, dry: DryRun) 
         .map_err(|error| connection.explain(action("get"), &error))?
         .map(|found| found.metadata.resource_version);
     // Ours to the last field: whoever edited it by hand is overruled, as an upgrade has to be.
-    let mut parameters = PatchParams::apply(managers::INSTALL).force();
+    let mut parameters = PatchParams::apply(managers::INSTALL).force().validation_strict();
     parameters.dry_run = dry == DryRun::Server;
     let after = api.patch(name, &parameters, &Patch::Apply(object)).await.map_err(|error| {
         connection.explain(action(if before.is_some() { "patch" } else { "create" }), &error)
