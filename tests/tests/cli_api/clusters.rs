@@ -19,10 +19,10 @@ async fn bad_clusters_are_refused_and_leave_nothing() -> Result<()> {
     let file = host.kubeconfig.with_file_name("cluster.yaml");
     let path = file.to_string_lossy().into_owned();
     for (spec, words) in [
-        ("{servers: 0}", "cluster must have at least one server"),
         ("{unknown: 1}", "cause: .spec.unknown: field not declared in schema"),
         ("{expose: {nodePort: {}, loadBalancer: {}}}", "mutually exclusive"),
         ("{mode: other}", "unknown variant `other`"),
+        ("{servers: 0}", "cluster must have at least one server"),
     ] {
         fs::write(
             &file,
