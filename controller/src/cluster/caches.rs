@@ -3,7 +3,7 @@
 use super::Guarded;
 use super::build::{Kind, Site};
 use k3k_api::labels::{self, component};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -23,6 +23,8 @@ pub struct Caches {
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// The host's nodes: labels and what they can hold.
     pub nodes: Store<Node>,
+    /// Events of StatefulSets that could not make a pod.
+    pub refusals: Store<Event>,
     ready: OnceCell<()>,
 }
 
@@ -34,8 +36,9 @@ impl Caches {
         pods: Store<Pod>,
         namespaces: Store<PartialObjectMeta<Namespace>>,
         nodes: Store<Node>,
+        refusals: Store<Event>,
     ) -> Self {
-        Self { clusters, owned, pods, namespaces, nodes, ready: OnceCell::new() }
+        Self { clusters, owned, pods, namespaces, nodes, refusals, ready: OnceCell::new() }
     }
 
     /// Waits for the first list of each.
@@ -76,6 +79,30 @@ impl Caches {
         self.pods(site, component::SERVER)
     }
 
+    /// Why one of our StatefulSets or Deployments cannot make its pods: what the host said last.
+    pub fn refusal(&self, site: &Site, kind: Kind, name: &str) -> Option<String> {
+        let object = self.owned(site, kind, name)?;
+        // A Deployment says it in its status, a StatefulSet only in its Events.
+        let conditions = object.data["status"]["conditions"].as_array().into_iter().flatten();
+        let failure =
+            conditions.filter(|condition| condition["type"] == "ReplicaFailure").find_map(|condition| {
+                (condition["status"] == "True")
+                    .then(|| condition["message"].as_str().map(str::to_owned))
+                    .flatten()
+            });
+        failure.or_else(|| {
+            let events = self.refusals.state_filter(|event| {
+                event.involved_object.uid == object.metadata.uid && event.involved_object.uid.is_some()
+            });
+            let last = events.iter().max_by_key(|event| {
+                let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref());
+                let time = series.or(event.event_time.as_ref()).map(|time| time.0);
+                time.max(event.last_timestamp.as_ref().map(|time| time.0))
+            });
+            last.and_then(|event| event.message.clone())
+        })
+    }
+
     /// Labels of a namespace that is known to hold clusters.
     pub fn namespace_labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
         self.namespaces.get(&ObjectRef::new(name)).map(|namespace| namespace.labels().clone())
@@ -93,15 +120,16 @@ impl Caches {
 mod tests {
     use super::*;
     use kube::runtime::reflector::{self, store::Writer};
-    use kube::runtime::watcher::Event;
+    use kube::runtime::watcher;
 
     #[tokio::test]
     async fn everybody_who_waits_is_woken() {
         let (pods, mut pod_writer) = reflector::store::<Pod>();
         let (namespaces, mut namespace_writer) = reflector::store();
         let (nodes, mut node_writer) = reflector::store::<Node>();
+        let (refusals, _writer): (_, Writer<Event>) = reflector::store();
         let (clusters, _writer): (_, Writer<Guarded>) = reflector::store();
-        let caches = Arc::new(Caches::new(clusters, Vec::new(), pods, namespaces, nodes));
+        let caches = Arc::new(Caches::new(clusters, Vec::new(), pods, namespaces, nodes, refusals));
         let waiting: Vec<_> = (0..3)
             .map(|_| {
                 let caches = caches.clone();
@@ -110,9 +138,9 @@ mod tests {
             .collect();
         // Lets them run until they wait.
         tokio::task::yield_now().await;
-        pod_writer.apply_watcher_event(&Event::InitDone);
-        namespace_writer.apply_watcher_event(&Event::InitDone);
-        node_writer.apply_watcher_event(&Event::InitDone);
+        pod_writer.apply_watcher_event(&watcher::Event::InitDone);
+        namespace_writer.apply_watcher_event(&watcher::Event::InitDone);
+        node_writer.apply_watcher_event(&watcher::Event::InitDone);
         let woken = futures::future::join_all(waiting);
         tokio::time::timeout(std::time::Duration::from_secs(60), woken).await.expect("all are woken");
     }

@@ -25,15 +25,23 @@ pub async fn ensure(
     observed: &Observed,
     accepted: &Accepted,
 ) -> Result<Credentials, Error> {
-    let (authorities, token) =
-        tokio::try_join!(authorities(client, site, observed), token(client, site, observed, accepted))?;
+    let (authorities, token) = tokio::try_join!(
+        authorities(client, site, observed, accepted),
+        token(client, site, observed, accepted)
+    )?;
     Ok(Credentials { authorities, token })
 }
 
-async fn authorities(client: &Client, site: &Site, observed: &Observed) -> Result<Authorities, Error> {
+async fn authorities(
+    client: &Client,
+    site: &Site,
+    observed: &Observed,
+    accepted: &Accepted,
+) -> Result<Authorities, Error> {
     let name = site.names().certificates();
     let secret = present_or_new(client, site, observed.live.get(Kind::Secret, &name), || {
-        let data = certificates::generate(&site.name).map_err(|error| error.to_string())?;
+        let mut data = certificates::generate(&site.name).map_err(|error| error.to_string())?;
+        data.extend(accepted.authorities.clone());
         Ok(certificates::secret(site, &data))
     });
     let secret = secret.await.map_err(|error| error.named(&name))?;

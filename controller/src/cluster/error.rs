@@ -15,6 +15,14 @@ pub enum Error {
         /// What is wrong and what to do.
         message: String,
     },
+    /// The object names something that is not there, or not as it must be. It may yet come.
+    #[error("{field}: {message}")]
+    Missing {
+        /// The field that names it.
+        field: String,
+        /// What is missing.
+        message: String,
+    },
     /// The namespace is bound to a policy that does not exist.
     #[error("metadata.namespace: {0}")]
     PolicyMissing(String),
@@ -101,6 +109,7 @@ impl Error {
     pub fn category(&self) -> &'static str {
         match self {
             Self::Invalid { .. } => "Invalid",
+            Self::Missing { .. } => "Missing",
             Self::PolicyMissing(_) => "PolicyMissing",
             Self::NotSupported { .. } => "NotSupported",
             Self::Malformed(_) => "Malformed",
@@ -118,7 +127,9 @@ impl Error {
     /// Phase and reason that tell the user.
     pub fn verdict(&self) -> (Phase, &'static str) {
         match self {
-            Self::Invalid { .. } | Self::Malformed(_) => (Phase::Pending, reason::VALIDATION_FAILED),
+            Self::Invalid { .. } | Self::Missing { .. } | Self::Malformed(_) => {
+                (Phase::Pending, reason::VALIDATION_FAILED)
+            }
             Self::PolicyMissing(_) => (Phase::Pending, reason::POLICY_MISSING),
             Self::NotSupported { .. } => (Phase::Pending, reason::NOT_SUPPORTED),
             Self::Foreign { .. } => (Phase::Failed, reason::NAME_TAKEN),

@@ -4,7 +4,7 @@
 use super::Context;
 use super::apply::{self, Live};
 use super::build::capacity::{self, Resources};
-use super::build::{Kind, Site};
+use super::build::{Kind, Site, certificates};
 use super::error::Error;
 use super::pods;
 use super::status::Parts;
@@ -74,7 +74,8 @@ pub async fn observe(
 /// The states of the cluster's parts, from what is remembered.
 pub fn parts(context: &Context, site: &Site) -> Parts {
     let judge = |part, kind: Kind, name: String| {
-        pods::judge(&context.caches.pods(site, part), &format!("{kind} {name:?}"))
+        let refusal = context.caches.refusal(site, kind, &name);
+        pods::judge(&context.caches.pods(site, part), &format!("{kind} {name:?}"), refusal)
     };
     Parts {
         server: judge(component::SERVER, Kind::StatefulSet, site.names().server()),
@@ -152,15 +153,23 @@ async fn named_secrets(
     site: &Site,
     cluster: &Cluster,
 ) -> Result<HashMap<String, kube::api::DynamicObject>, Error> {
-    let mut found = HashMap::new();
-    let reference = cluster.spec.token_secret_ref.as_ref();
-    let foreign =
-        reference.and_then(|reference| reference.namespace.as_ref()).is_some_and(|ns| *ns != site.namespace);
-    if let Some(name) = reference.and_then(|reference| reference.name.as_ref())
-        && !foreign
-        && let Some(secret) = get(context, site, Kind::Secret, name).await?
+    let mut names: Vec<&str> = Vec::new();
+    if let Some(reference) = &cluster.spec.token_secret_ref
+        && reference.namespace.as_ref().is_none_or(|namespace| *namespace == site.namespace)
     {
-        found.insert(name.clone(), secret);
+        names.extend(reference.name.as_deref());
+    }
+    if let Some(custom) = cluster.spec.custom_cas.as_ref().filter(|custom| custom.enabled) {
+        names.extend(certificates::sources(&custom.sources).map(|(_, name)| name));
+    }
+    let mut found = HashMap::new();
+    for name in names {
+        if !name.is_empty()
+            && !found.contains_key(name)
+            && let Some(secret) = get(context, site, Kind::Secret, name).await?
+        {
+            found.insert(name.to_owned(), secret);
+        }
     }
     Ok(found)
 }

@@ -29,20 +29,25 @@ impl Judgement {
     }
 }
 
+/// The reason when the host refuses to make a pod.
+pub const REFUSED: &str = "Refused";
 /// Waiting reasons of containers that do not pass on their own.
 const HOPELESS: [&str; 4] =
     ["CreateContainerConfigError", "ErrImageNeverPull", "InvalidImageName", "RunContainerError"];
 
-/// Judges the pods of `owner`, which is named in messages, for example `StatefulSet "k3k-dev-server"`.
-pub fn judge(pods: &[Arc<Pod>], owner: &str) -> Judgement {
+/// Judges the pods of `owner`, which is named in messages, for example `StatefulSet "k3k-dev-server"`. `refusal` is
+/// why it could not make one, last time.
+pub fn judge(pods: &[Arc<Pod>], owner: &str, refusal: Option<String>) -> Judgement {
     let mut running = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).peekable();
     if running.peek().is_none() {
         return match pods.first() {
             Some(pod) => Judgement::waiting("Terminating", format!("pod {:?} is stopping", pod.name_any())),
-            None => Judgement::waiting(
-                "NoPod",
-                format!("{owner} has no pod yet; if it stays so, its events say why: kubectl describe"),
-            ),
+            None => match refusal {
+                Some(refusal) => {
+                    Judgement::waiting(REFUSED, format!("{owner} may not make its pod: {refusal}"))
+                }
+                None => Judgement::waiting("NoPod", format!("{owner} has no pod yet")),
+            },
         };
     }
     let judged: Vec<Judgement> = running.map(|pod| one(pod)).collect();
@@ -194,7 +199,7 @@ mod tests {
     #[case(json!({ "phase": "Pending" }), "ContainerCreating", "pod \"p\" is being created")]
     #[case(json!({ "phase": "Failed", "reason": "Evicted", "message": "low on disk" }), "Evicted", "pod \"p\" failed: low on disk")]
     fn judgements(#[case] status: Value, #[case] reason: &str, #[case] message: &str) {
-        let judged = judge(&[pod(&status)], OWNER);
+        let judged = judge(&[pod(&status)], OWNER, None);
         assert_eq!((judged.reason.as_str(), judged.message.as_str()), (reason, message));
         assert_eq!(judged.ready, reason == "Running");
     }
@@ -203,25 +208,28 @@ mod tests {
     fn an_unbound_claim_gets_a_hint() {
         let status = json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
             "message": "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims." }] });
-        assert!(judge(&[pod(&status)], OWNER).message.contains("StorageClass"));
+        assert!(judge(&[pod(&status)], OWNER, None).message.contains("StorageClass"));
     }
 
     #[test]
     fn a_bad_image_name_is_hopeless() {
         let status = json!({ "containerStatuses": [{ "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": { "waiting": { "reason": "InvalidImageName" } } }] });
-        assert!(judge(&[pod(&status)], OWNER).hopeless);
+        assert!(judge(&[pod(&status)], OWNER, None).hopeless);
     }
 
     #[test]
     fn no_pod_points_to_the_owner() {
-        assert!(judge(&[], OWNER).message.starts_with(OWNER));
+        assert!(judge(&[], OWNER, None).message.starts_with(OWNER));
+        let refused = judge(&[], OWNER, Some("exceeded quota".into()));
+        assert_eq!(refused.reason, REFUSED);
+        assert!(refused.message.ends_with("may not make its pod: exceeded quota"), "{}", refused.message);
     }
 
     #[test]
     fn a_stopping_pod_does_not_count() {
         let mut stopping = (*pod(&json!({ "conditions": [{ "type": "Ready", "status": "True" }] }))).clone();
         stopping.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        assert_eq!(judge(&[Arc::new(stopping)], OWNER).reason, "Terminating");
+        assert_eq!(judge(&[Arc::new(stopping)], OWNER, None).reason, "Terminating");
     }
 }

@@ -98,7 +98,7 @@ fn context(client: kube::Client) -> Arc<Context> {
     }
     Arc::new(Context {
         host: Host::new(client.clone(), "k3k-system".into()),
-        caches: Caches::new(empty(), Vec::new(), empty(), empty(), empty()),
+        caches: Caches::new(empty(), Vec::new(), empty(), empty(), empty(), empty()),
         health: health::Registry::new().0,
         memory: Arc::new(Memory::default()),
         events: Events::new(client.clone(), "test".into()),

@@ -6,7 +6,7 @@ use super::error::Error;
 use super::health::{Health, Report};
 use super::observe::Observed;
 use super::plan::Workload;
-use super::pods::Judgement;
+use super::pods::{self, Judgement};
 use super::validate::Accepted;
 use jiff::Timestamp;
 use k3k_api::conditions::{self, API_READY, NODE_READY, READY, SERVER_READY, Status, reason};
@@ -110,6 +110,7 @@ fn summary(api: &Told, node: &Told, server: &Judgement, kubelet: &Judgement) -> 
                 told(reason::VOLUME_PENDING, &server.message)
             }
             "Unschedulable" => told(reason::SERVER_UNSCHEDULABLE, &server.message),
+            pods::REFUSED => told(reason::SERVER_REFUSED, &server.message),
             word if is_pull_failure(word) => told(reason::IMAGE_PULL_FAILED, &server.message),
             "CrashLoopBackOff" | "Restarting" | "RunContainerError" => {
                 told(reason::SERVER_CRASHING, &server.message)

@@ -1,11 +1,12 @@
 //! Which Clusters are accepted. Pure.
 
 use super::build::arguments::{self, ServerArguments};
-use super::build::{Site, secret_data, token};
+use super::build::{Kind, Site, certificates, secret_data, token};
 use super::error::Error;
 use super::observe::Observed;
-use k3k_api::v1beta1::{ClusterSpec, ClusterStatus, Mode};
+use k3k_api::v1beta1::{ClusterSpec, ClusterStatus, Mode, Storage};
 use k3k_api::version;
+use std::collections::BTreeMap;
 
 /// Range of pod addresses of shared clusters, when the spec does not say. Pods have the host's addresses; k3s wants
 /// to know a range all the same.
@@ -26,6 +27,8 @@ pub struct Accepted {
     pub arguments: ServerArguments,
     /// A token that the user brings.
     pub token: Option<String>,
+    /// Authorities that the user brings, as a part of the data of a certificates Secret.
+    pub authorities: BTreeMap<String, String>,
 }
 
 /// Accepts the Cluster, or says which field is wrong. `status` is what the cluster began with.
@@ -41,6 +44,7 @@ pub fn cluster(
     supported(spec)?;
     namespaces(site, spec)?;
     unprivileged(spec)?;
+    persistence(site, spec, observed)?;
     let arguments = arguments::server_arguments(&spec.server_args)
         .map_err(|refused| invalid(format!("spec.serverArgs[{}]", refused.index), refused.reason))?;
     if let Some((index, name)) =
@@ -55,6 +59,7 @@ pub fn cluster(
         service_cidr: spec.service_cidr.clone().unwrap_or_else(|| observed.host_service_cidr.clone()),
         arguments,
         token: own_token(spec, observed)?,
+        authorities: own_authorities(site, spec, observed)?,
     })
 }
 
@@ -126,12 +131,6 @@ fn supported(spec: &ClusterSpec) -> Result<(), Error> {
         return refuse(
             "spec.mirrorHostNodes",
             "this version shows one virtual node, not yet one per host node".into(),
-        );
-    }
-    if spec.custom_cas.as_ref().is_some_and(|custom| custom.enabled) {
-        return refuse(
-            "spec.customCAs",
-            "this version issues its own authorities and cannot use yours yet".into(),
         );
     }
     if spec.expose.as_ref().is_some_and(|expose| expose.ingress.is_some()) {
@@ -219,14 +218,51 @@ fn own_token(spec: &ClusterSpec, observed: &Observed) -> Result<Option<String>, 
         return Err(invalid("spec.tokenSecretRef.name", "it is empty: name the Secret that holds the token"));
     };
     let Some(secret) = observed.named_secrets.get(name) else {
-        return Err(invalid(
+        return Err(missing(
             "spec.tokenSecretRef.name",
             format!("there is no Secret {name:?} in the cluster's namespace"),
         ));
     };
     match secret_data(secret).remove(token::KEY).map(|token| token.trim().to_owned()) {
         Some(token) if !token.is_empty() => Ok(Some(token)),
-        _ => Err(invalid("spec.tokenSecretRef.name", format!("Secret {name:?} has no key {:?}", token::KEY))),
+        _ => Err(missing("spec.tokenSecretRef.name", format!("Secret {name:?} has no key {:?}", token::KEY))),
+    }
+}
+
+/// Only for a cluster that has no authorities yet: to replace them would break it.
+fn own_authorities(
+    site: &Site,
+    spec: &ClusterSpec,
+    observed: &Observed,
+) -> Result<BTreeMap<String, String>, Error> {
+    let Some(custom) = spec.custom_cas.as_ref().filter(|custom| custom.enabled) else {
+        return Ok(BTreeMap::new());
+    };
+    if observed.live.get(Kind::Secret, &site.names().certificates()).is_some() {
+        return Ok(BTreeMap::new());
+    }
+    let read = |name: &str| observed.named_secrets.get(name).map(secret_data);
+    certificates::adopt(&custom.sources, read)
+        .map_err(|(source, message)| missing(format!("spec.customCAs.sources.{source}"), message))
+}
+
+/// What the server's volumes are made of is fixed when its StatefulSet is made.
+fn persistence(site: &Site, spec: &ClusterSpec, observed: &Observed) -> Result<(), Error> {
+    let Some(server) = observed.live.get(Kind::StatefulSet, &site.names().server()) else { return Ok(()) };
+    let claim = &server.data["spec"]["volumeClaimTemplates"][0]["spec"];
+    let keep = "the cluster's volume is made once; put it back, or make a new cluster";
+    match spec.persistence() {
+        Storage::Ephemeral if claim.is_null() => Ok(()),
+        Storage::Ephemeral => Err(invalid("spec.persistence.type", format!("it was \"dynamic\": {keep}"))),
+        Storage::Dynamic { .. } if claim.is_null() => {
+            Err(invalid("spec.persistence.type", format!("it was \"ephemeral\": {keep}")))
+        }
+        // Without a name in the spec, the host may have put its default class's into the claim.
+        Storage::Dynamic { class: Some(class), .. } if claim["storageClassName"] != class.as_str() => {
+            let before = claim["storageClassName"].as_str().unwrap_or_default();
+            Err(invalid("spec.persistence.storageClassName", format!("it was {before:?}: {keep}")))
+        }
+        Storage::Dynamic { .. } => Ok(()),
     }
 }
 
@@ -248,6 +284,10 @@ fn version(spec: &ClusterSpec, host: &str) -> Result<String, Error> {
             format!("{version:?} is not an image tag; K3s versions look like v1.33.1-k3s1"),
         ))
     }
+}
+
+fn missing(field: impl Into<String>, message: impl Into<String>) -> Error {
+    Error::Missing { field: field.into(), message: message.into() }
 }
 
 fn invalid(field: impl Into<String>, message: impl Into<String>) -> Error {

@@ -46,7 +46,7 @@ fn check(name: &str, spec: Value) -> Result<Accepted, Error> {
 #[case("dev", json!({ "expose": { "loadBalancer": {} } }), "spec.expose.loadBalancer: ")]
 #[case("dev", json!({ "customCAs": { "enabled": true, "sources": { "serverCA": { "secretName": "a" }, "clientCA": { "secretName": "a" },
     "requestHeaderCA": { "secretName": "a" }, "etcdServerCA": { "secretName": "a" }, "etcdPeerCA": { "secretName": "a" },
-    "serviceAccountToken": { "secretName": "a" } } } }), "spec.customCAs: ")]
+    "serviceAccountToken": { "secretName": "a" } } } }), "spec.customCAs.sources.serverCA: there is no Secret \"a\"")]
 #[case("dev", json!({ "serverArgs": ["--debug", "--token=x"] }), "spec.serverArgs[1]: \"token\" cannot be set: use spec.tokenSecretRef")]
 #[case("dev", json!({ "serverEnvs": [{ "name": "K3S_TOKEN", "value": "x" }] }), "spec.serverEnvs[0].name: K3S_TOKEN cannot be set")]
 #[case("dev", json!({ "version": "not a tag" }), "spec.version: \"not a tag\" is not an image tag")]
@@ -65,7 +65,9 @@ fn check(name: &str, spec: Value) -> Result<Accepted, Error> {
 fn refused(#[case] name: &str, #[case] spec: Value, #[case] message: &str) {
     let error = check(name, spec).unwrap_err();
     assert!(error.to_string().starts_with(message), "{error}");
-    assert!(error.is_terminal() && !error.is_transient());
+    // Secrets may come later, without a change of the Cluster.
+    assert_eq!(error.is_terminal(), !error.to_string().contains("Secret \""), "{error}");
+    assert!(!error.is_transient());
 }
 
 #[rstest]
@@ -113,4 +115,34 @@ fn the_policy_decides_on_the_mode() {
     let error = cluster(&site("dev"), &ClusterSpec::default(), None, &other).unwrap_err();
     let want = "spec.mode: mode \"shared\" is not allowed by the policy \"p\", which allows \"virtual\"";
     assert_eq!(error.to_string(), want);
+}
+
+#[test]
+fn volumes_do_not_change_under_a_cluster() {
+    let with = |claims: Value| {
+        let server = json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": "k3k-dev-server" },
+            "spec": { "volumeClaimTemplates": claims } });
+        let live = HashMap::from([(
+            (Kind::StatefulSet, "k3k-dev-server".into()),
+            serde_json::from_value(server).unwrap(),
+        )]);
+        Observed { live: Live(live), ..observed() }
+    };
+    let check = |spec: Value, claims: Value| {
+        cluster(&site("dev"), &serde_json::from_value(spec).unwrap(), None, &with(claims))
+            .map_err(|error| error.to_string())
+    };
+    let (ephemeral, dynamic) = (json!({ "persistence": { "type": "ephemeral" } }), json!({}));
+    let claim = json!([{ "spec": { "storageClassName": "slow" } }]);
+    check(ephemeral.clone(), Value::Null).unwrap();
+    check(dynamic.clone(), claim.clone()).unwrap();
+    assert!(
+        check(ephemeral, claim.clone()).unwrap_err().starts_with("spec.persistence.type: it was \"dynamic\"")
+    );
+    assert!(
+        check(dynamic, Value::Null).unwrap_err().starts_with("spec.persistence.type: it was \"ephemeral\"")
+    );
+    let fast = json!({ "persistence": { "storageClassName": "fast" } });
+    let error = check(fast, claim).unwrap_err();
+    assert!(error.starts_with("spec.persistence.storageClassName: it was \"slow\""), "{error}");
 }

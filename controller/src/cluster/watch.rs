@@ -7,14 +7,16 @@ use super::{Context, Guarded, observe, reconcile};
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt as _};
 use k3k_api::labels;
+use k3k_api::names::ClusterNames;
 use k3k_api::v1beta1::{Phase, VirtualClusterPolicy};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
 use kube::runtime::{
     Config, Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher,
 };
 use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::json;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash as _, Hasher as _};
@@ -103,7 +105,21 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
         refs(clusters, |cluster| cluster.namespace().is_some_and(|namespace| bound.contains(&namespace)))
     });
 
-    (Caches::new(clusters, owned, pods, namespaces, nodes), controller)
+    let (refusals, writer) = reflector::store::<Event>();
+    let failed = watcher::Config::default().fields("reason=FailedCreate,involvedObject.kind=StatefulSet");
+    let stream = watcher(Api::<Event>::all(client.clone()), failed)
+        .default_backoff()
+        .modify(|event| trim_metadata(&mut event.metadata))
+        .reflect(writer);
+    let known = clusters.clone();
+    controller = controller.watches_stream(stream.applied_objects(), move |event: Event| {
+        let (name, namespace) = (event.involved_object.name, event.involved_object.namespace);
+        refs(&known, move |cluster| {
+            cluster.namespace() == namespace && name == Some(ClusterNames(&cluster.name_any()).server())
+        })
+    });
+
+    (Caches::new(clusters, owned, pods, namespaces, nodes, refusals), controller)
 }
 
 /// Runs until `shutdown`. What is being reconciled then is cut off: whoever acts next does it again, as after a
@@ -171,13 +187,22 @@ fn owned_objects(
         .default_backoff()
         .modify(|object| {
             object.metadata.managed_fields = None;
-            if let Some(fields) = object.data.as_object_mut() {
-                fields.remove("status");
-            }
+            trim_status(object);
         })
         .reflect(writer)
         .touched_objects();
     (store, stream)
+}
+
+/// Of the status only that is kept that tells why there are no pods; pods tell the rest more exactly.
+fn trim_status(object: &mut DynamicObject) {
+    let Some(fields) = object.data.as_object_mut() else { return };
+    let Some(mut status) = fields.remove("status") else { return };
+    let Some(conditions) = status["conditions"].as_array_mut() else { return };
+    conditions.retain(|condition| condition["type"] == "ReplicaFailure");
+    if !conditions.is_empty() {
+        fields.insert("status".to_owned(), json!({ "conditions": conditions }));
+    }
 }
 
 /// A hash of everything but the status and the counters of the API server.

@@ -121,6 +121,31 @@ async fn a_token_that_is_there_is_used() -> Result<()> {
     .await
 }
 
+#[tokio::test]
+async fn authorities_of_a_users_own_are_used() -> Result<()> {
+    let client = client().await?;
+    in_namespace(&client, async |namespace| {
+        let spec = json!({ "customCAs": { "enabled": true, "sources": { "serverCA": { "secretName": "mine" } } } });
+        create(&client, namespace, "dev", &spec).await?;
+        let refused = status(&client, namespace, "dev", |status| status.phase == Phase::Pending).await?;
+        let missing = "spec.customCAs.sources.serverCA: there is no Secret \"mine\"";
+        assert!(message(&refused).starts_with(missing), "{}", message(&refused));
+
+        let pair = k3k_runtime::certificates::Authority::generate("mine")?.pair();
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let mine = json!({
+            "metadata": { "name": "mine" }, "stringData": { "tls.crt": pair.certificate, "tls.key": pair.key },
+        });
+        secrets.create(&PostParams::default(), &serde_json::from_value(mine)?).await?;
+        provisioned(&client, namespace, "dev").await?;
+        let made = secrets.get("k3k-dev-certificates").await?.data.unwrap();
+        assert_eq!(made["server-ca.crt"].0, pair.certificate.as_bytes());
+        assert_ne!(made["client-ca.crt"].0, pair.certificate.as_bytes());
+        Ok(())
+    })
+    .await
+}
+
 /// What the controller would apply for a Cluster that uses every field, before it is in the host.
 fn planned(namespace: &str) -> Result<Vec<Manifest>> {
     let spec: ClusterSpec = serde_json::from_value(json!({

@@ -102,3 +102,28 @@ async fn a_policy_that_is_missing_is_waited_for() -> Result<()> {
     })
     .await
 }
+
+#[tokio::test]
+async fn a_server_that_the_host_refuses_is_told() -> Result<()> {
+    let client = client().await?;
+    in_namespace(&client, async |namespace| {
+        create(&client, namespace, "dev", &json!({})).await?;
+        provisioned(&client, namespace, "dev").await?;
+        let server = api(&client, namespace, "StatefulSet").get("k3k-dev-server").await?;
+        // What the StatefulSet controller says when a quota or a webhook refuses its pod.
+        let event: k8s_openapi::api::core::v1::Event = serde_json::from_value(json!({
+            "metadata": { "name": "refused", "namespace": namespace }, "type": "Warning", "reason": "FailedCreate",
+            "message": "create Pod k3k-dev-server-0 failed error: exceeded quota: tiny",
+            "lastTimestamp": "2026-01-01T00:00:00Z", "reportingComponent": "statefulset-controller",
+            "involvedObject": { "apiVersion": "apps/v1", "kind": "StatefulSet", "namespace": namespace,
+                "name": "k3k-dev-server", "uid": server.uid() },
+        }))?;
+        let events: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(client.clone(), namespace);
+        events.create(&PostParams::default(), &event).await?;
+        let is_refused = |status: &ClusterStatus| super::reason(status) == reason::SERVER_REFUSED;
+        let refused = status(&client, namespace, "dev", is_refused).await?;
+        assert!(message(&refused).contains("exceeded quota: tiny"), "{}", message(&refused));
+        Ok(())
+    })
+    .await
+}

@@ -3,6 +3,7 @@
 
 use super::{Manifest, Site};
 use k3k_api::labels::component;
+use k3k_api::v1beta1::CredentialSources;
 use k3k_runtime::certificates::{Authority, Error, Pair, generate_key};
 use std::collections::BTreeMap;
 
@@ -55,6 +56,57 @@ pub fn generate(cluster: &str) -> Result<BTreeMap<String, String>, Error> {
     Ok(data)
 }
 
+/// Which of them a user brings: the name as in [`AUTHORITIES`], or [`SERVICE_KEY`], and the name of the Secret.
+pub fn sources(sources: &CredentialSources) -> impl Iterator<Item = (&'static str, &str)> {
+    let all = [
+        ("server-ca", &sources.server_ca),
+        ("client-ca", &sources.client_ca),
+        ("request-header-ca", &sources.request_header_ca),
+        ("etcd-server-ca", &sources.etcd_server_ca),
+        ("etcd-peer-ca", &sources.etcd_peer_ca),
+        (SERVICE_KEY, &sources.service_account_token),
+    ];
+    all.into_iter().filter_map(|(name, source)| Some((name, source.as_ref()?.secret_name.as_str())))
+}
+
+/// A user's authorities, as a part of the data of a certificates Secret. `read` gives the data of a Secret by its name. The error
+/// names the part of `sources` that is wrong, and how.
+pub fn adopt(
+    given: &CredentialSources,
+    read: impl Fn(&str) -> Option<BTreeMap<String, String>>,
+) -> Result<BTreeMap<String, String>, (&'static str, String)> {
+    let mut data = BTreeMap::new();
+    for (name, secret) in sources(given) {
+        let field = match name {
+            "server-ca" => "serverCA",
+            "client-ca" => "clientCA",
+            "request-header-ca" => "requestHeaderCA",
+            "etcd-server-ca" => "etcdServerCA",
+            "etcd-peer-ca" => "etcdPeerCA",
+            _ => "serviceAccountToken",
+        };
+        if secret.is_empty() {
+            return Err((field, "secretName is empty".to_owned()));
+        }
+        let mut secret_data = read(secret)
+            .ok_or_else(|| (field, format!("there is no Secret {secret:?} in the cluster's namespace")))?;
+        let mut take = |key: &str| {
+            secret_data.remove(key).ok_or_else(|| (field, format!("Secret {secret:?} has no key {key:?}")))
+        };
+        let key = take("tls.key")?;
+        if name == SERVICE_KEY {
+            data.insert(SERVICE_KEY.to_owned(), key);
+            continue;
+        }
+        let certificate = take("tls.crt")?;
+        Authority::from_pem(&certificate, &key)
+            .map_err(|error| (field, format!("Secret {secret:?}: {error}")))?;
+        data.insert(format!("{name}.crt"), certificate);
+        data.insert(format!("{name}.key"), key);
+    }
+    Ok(data)
+}
+
 /// The Secret that holds them.
 pub fn secret(site: &Site, data: &BTreeMap<String, String>) -> Manifest {
     Manifest::secret(site, site.names().certificates(), component::SERVER, data)
@@ -76,6 +128,7 @@ pub fn mounts() -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k3k_api::v1beta1::CredentialSource;
 
     #[test]
     fn generated_authorities_are_readable_and_complete() {
@@ -84,6 +137,60 @@ mod tests {
         Authorities::read(&data).unwrap();
         data.remove("etcd-peer-ca.key");
         assert_eq!(Authorities::read(&data).unwrap_err(), "it has no key \"etcd-peer-ca.key\"");
+    }
+
+    fn given() -> CredentialSources {
+        let source = |name: &str| CredentialSource { secret_name: name.to_owned() };
+        CredentialSources {
+            server_ca: Some(source("one")),
+            client_ca: Some(source("one")),
+            request_header_ca: Some(source("one")),
+            etcd_server_ca: Some(source("one")),
+            etcd_peer_ca: Some(source("one")),
+            service_account_token: Some(source("one")),
+        }
+    }
+
+    #[test]
+    fn a_users_authorities_are_taken_over() {
+        let pair = Authority::generate("mine").unwrap().pair();
+        let secret = BTreeMap::from([
+            ("tls.crt".to_owned(), pair.certificate.clone()),
+            ("tls.key".to_owned(), pair.key),
+        ]);
+        let data = adopt(&given(), |name| (name == "one").then(|| secret.clone())).unwrap();
+        assert_eq!(data.len(), 11);
+        let one = CredentialSources { client_ca: given().client_ca, ..CredentialSources::default() };
+        let part = adopt(&one, |_| Some(secret.clone())).unwrap();
+        assert_eq!(part.keys().collect::<Vec<_>>(), ["client-ca.crt", "client-ca.key"]);
+        assert_eq!(Authorities::read(&data).unwrap().server.certificate_pem(), pair.certificate);
+    }
+
+    #[test]
+    fn what_cannot_be_taken_over_is_named() {
+        let pair = Authority::generate("mine").unwrap().pair();
+        let other = Authority::generate("other").unwrap().pair();
+        let read = |name: &str| match name {
+            "one" => Some([("tls.crt", pair.certificate.clone()), ("tls.key", pair.key.clone())]),
+            "mixed" => Some([("tls.crt", pair.certificate.clone()), ("tls.key", other.key.clone())]),
+            _ => None,
+        };
+        let read =
+            |name: &str| read(name).map(|data| data.map(|(key, value)| (key.to_owned(), value)).into());
+        let with = |name: &str| CredentialSources {
+            client_ca: Some(CredentialSource { secret_name: name.to_owned() }),
+            ..given()
+        };
+        for (name, message) in [
+            ("", "secretName is empty"),
+            ("none", "there is no Secret \"none\""),
+            ("mixed", "Secret \"mixed\": "),
+        ] {
+            let (field, error) = adopt(&with(name), read).unwrap_err();
+            assert_eq!(field, "clientCA");
+            assert!(error.starts_with(message), "{error}");
+            assert!(!error.contains("PRIVATE"), "{error}");
+        }
     }
 
     #[test]
