@@ -140,6 +140,17 @@ pub(crate) enum Error {
         cause: String,
     },
 
+    /// Whoever answers cannot prove that it is the host.
+    #[error("the host cluster at {server} cannot be trusted (context \"{context}\"): {cause}")]
+    Untrusted {
+        /// URL of the host's API.
+        server: String,
+        /// Name of the context in use.
+        context: String,
+        /// What is wrong with its certificate.
+        cause: String,
+    },
+
     /// The host does not know who we are.
     #[error(
         "the host cluster at {server} does not accept these credentials (context \"{context}\"): {cause}"
@@ -297,6 +308,9 @@ impl Error {
                 ("try", format!("kubectl --context {context} cluster-info")),
                 ("other", "kubectl config get-contexts, then --context NAME".to_owned()),
             ],
+            Self::Untrusted { .. } => {
+                vec![("try", "the right --certificate-authority FILE or --tls-server-name NAME".to_owned())]
+            }
             Self::Unauthorized { context, .. } => {
                 vec![("try", format!("kubectl --context {context} auth whoami"))]
             }

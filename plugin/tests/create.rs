@@ -227,6 +227,17 @@ fn a_named_namespace_is_made_only_on_demand() {
 }
 
 #[test]
+fn stdout_is_for_data() {
+    let fake = Fake::start();
+    fake.script(&clusters("k3k-dev"), ready());
+    let run =
+        fake.command(&["create", "dev", "-o", "json"]).assert().code(0).stderr(contains("dev: ready after"));
+    let object: Value = serde_json::from_slice(&run.get_output().stdout).expect("json");
+    assert_eq!((&object["kind"], &object["metadata"]["name"]), (&json!("Cluster"), &json!("dev")));
+    assert!(!String::from_utf8_lossy(&run.get_output().stderr).contains('\u{1b}'), "no colours in a pipe");
+}
+
+#[test]
 fn dry_runs_change_nothing() {
     let fake = Fake::start();
     let run =

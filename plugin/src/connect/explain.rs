@@ -69,7 +69,11 @@ impl Connection {
     }
 
     fn unreachable(&self, error: &(dyn StdError + 'static)) -> Error {
-        Error::Unreachable { server: self.server.clone(), context: self.context.clone(), cause: cause(error) }
+        let (server, context, cause) = (self.server.clone(), self.context.clone(), cause(error));
+        if cause.starts_with("invalid peer certificate") {
+            return Error::Untrusted { server, context, cause };
+        }
+        Error::Unreachable { server, context, cause }
     }
 }
 

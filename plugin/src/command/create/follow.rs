@@ -88,7 +88,18 @@ pub(crate) fn state(cluster: &Cluster) -> State {
     let step = if kubelets { Step::Kubelet } else { step_of(&ready.reason) };
     let text = if ready.message.is_empty() { ready.reason.clone() } else { ready.message.clone() };
     // Pending means: not accepted as it stands.
-    if status.phase == Phase::Pending { State::Stuck(step, text) } else { State::Waiting(step, text) }
+    if status.phase == Phase::Pending || (ready.reason == reason::IMAGE_PULL_FAILED && no_such_image(&text)) {
+        State::Stuck(step, text)
+    } else {
+        State::Waiting(step, text)
+    }
+}
+
+/// Whether the registry answered, and has no such image: waiting does not make one.
+fn no_such_image(message: &str) -> bool {
+    [": not found", "manifest unknown", "ErrImageNeverPull", "InvalidImageName"]
+        .iter()
+        .any(|sign| message.contains(sign))
 }
 
 fn step_of(reason: &str) -> Step {
@@ -286,6 +297,19 @@ mod tests {
             (State::Ready, None) => {}
             (state, want) => panic!("{state:?}, not {want:?}"),
         }
+    }
+
+    #[rstest]
+    #[case(
+        "failed to resolve reference \"docker.io/rancher/k3s:v1.99.0-k3s1\": docker.io/rancher/k3s:v1.99.0-k3s1: not found",
+        true
+    )]
+    #[case("dial tcp: lookup registry-1.docker.io: i/o timeout", false)]
+    #[case("429 Too Many Requests", false)]
+    fn an_image_that_does_not_exist_is_not_waited_for(#[case] message: &str, #[case] stuck: bool) {
+        let mut status = status("Provisioning", "False", reason::IMAGE_PULL_FAILED, 2);
+        status["conditions"][0]["message"] = message.into();
+        assert_eq!(matches!(state(&cluster(&status)), State::Stuck(Step::Servers, _)), stuck);
     }
 
     #[test]
