@@ -53,6 +53,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let pod = core("Pod");
     let on_our_node = watcher::Config::default().fields(&format!("spec.nodeName={}", config.node_name));
     let (nested_pods, nested_changes) = follow(Api::all_with(nested.clone(), &pod), &pod, on_our_node);
+    let service = core("Service");
+    let (nested_services, service_changes) =
+        follow(Api::all_with(nested.clone(), &service), &service, watcher::Config::default());
     let ours =
         watcher::Config::default().labels(&format!("{}={}", labels::CLUSTER_NAME, config.cluster_name));
     let in_our_namespace = Api::namespaced_with(host.clone(), &config.cluster_namespace, &pod);
@@ -64,6 +67,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         recorder: Recorder::new(nested.clone(), reporter),
         nested: nested.clone(),
         nested_pods,
+        nested_services,
         host_pods,
         uses: Mutex::default(),
         origins: Mutex::default(),
@@ -113,7 +117,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = follow_pods => {}
         () = copies => {}
         () = data::watch_nested(world.clone(), data_requests) => {}
-        () = services::run(world.clone(), shutdown.clone()) => {}
+        () = services::run(world.clone(), service_changes, shutdown.clone()) => {}
         () = events::retell_all(world) => {}
         () = node => {}
         () = identity_change(&files, shutdown.clone()) => tracing::info!("our certificate was renewed; starting anew with it"),

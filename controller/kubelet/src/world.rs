@@ -27,6 +27,8 @@ pub struct World {
     pub nested: Client,
     /// Nested pods bound to our node.
     pub nested_pods: Store<DynamicObject>,
+    /// All Services of the nested cluster.
+    pub nested_services: Store<DynamicObject>,
     /// Host pods of this cluster.
     pub host_pods: Store<DynamicObject>,
     /// Which host pods use which copies.
@@ -57,6 +59,12 @@ impl World {
     pub fn nested_pod(&self, name: &Name) -> Option<Value> {
         let key = ObjectRef::new_with(&name.name, core("Pod")).within(&name.namespace);
         self.nested_pods.get(&key).map(|pod| json(&pod))
+    }
+
+    /// The Services of a nested namespace.
+    pub fn services_in(&self, namespace: &str) -> Vec<Value> {
+        let here = |service: &DynamicObject| service.metadata.namespace.as_deref() == Some(namespace);
+        self.nested_services.state_filter(here).iter().map(|service| json(service)).collect()
     }
 
     /// The host pod under the name that belongs to a nested pod, and whom it was made for, if by us.

@@ -28,8 +28,8 @@ fn fields<T: JsonSchema>() -> Vec<String> {
 fn outcome(spec: Value) -> Result<(), Refusal> {
     let mut pod = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}});
     pod["spec"] = spec;
-    translate(&context(), &pod)?;
-    ephemeral_containers(&context(), &pod).map(drop)
+    translate(&context(), &pod, &[])?;
+    ephemeral_containers(&context(), &pod, &[]).map(drop)
 }
 
 /// The field must be kept, rewritten, or refused for a reason of its own; never because nobody thought of it.

@@ -21,7 +21,7 @@ pub(super) const APPLIED: &str = "k3k.io/applied-spec";
 impl Pods {
     pub(super) async fn create(&self, name: &Name, nested: &Value) -> Result<Next, Error> {
         let world = &self.world;
-        let mut translated = translate(&world.context, nested)?;
+        let mut translated = translate(&world.context, nested, &world.services_in(&name.namespace))?;
         let origin =
             Origin::of_nested(nested).ok_or_else(|| Refusal::new("metadata", "the pod has no UID"))?;
         let host_name = world.context.owner.host_name(&name.namespace, &name.name);
@@ -31,7 +31,7 @@ impl Pods {
 
         try_join(
             self.write_missing_data(name, &translated),
-            self.write_tokens(name, &origin, &translated, None),
+            self.write_pod_secret(name, &origin, &translated, None),
         )
         .await?;
         let pod: DynamicObject = serde_json::from_value(translated.object.clone()).map_err(|error| {
@@ -56,7 +56,7 @@ impl Pods {
         let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": host_name, "uid": uid});
         try_join(
             self.own_data(name, &translated, &host_name, &uid, Existing::Ours),
-            self.hand_over_tokens(&translated, &owner),
+            self.hand_over_secret(&translated, &owner),
         )
         .await?;
         Ok(Next::Done)

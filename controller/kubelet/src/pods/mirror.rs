@@ -25,9 +25,10 @@ impl Pods {
             return Ok(Next::Done);
         }
         // It ran before, so it was translated before; only a newer version of ourselves could refuse it now.
-        let Ok(translated) = translate(&self.world.context, nested) else { return Ok(Next::Done) };
-        self.carry_over(nested, host, &translated).await?;
-        self.keep_tokens(name, nested, host, &translated).await
+        let services = self.world.services_in(&name.namespace);
+        let Ok(translated) = translate(&self.world.context, nested, &services) else { return Ok(Next::Done) };
+        self.carry_over(name, nested, host, &translated).await?;
+        self.keep_secret(name, nested, host, &translated).await
     }
 
     /// Replaces the status of the nested pod, if it is still the same pod.
@@ -58,7 +59,13 @@ impl Pods {
     }
 
     /// What may change in a running pod: labels, images, `activeDeadlineSeconds`, and ephemeral containers, which are added.
-    async fn carry_over(&self, nested: &Value, host: &Value, translated: &Translated) -> Result<(), Error> {
+    async fn carry_over(
+        &self,
+        name: &Name,
+        nested: &Value,
+        host: &Value,
+        translated: &Translated,
+    ) -> Result<(), Error> {
         let mut wanted = mutable(&translated.object);
         let applied = wanted["spec"].to_string();
         let spec_is_new = host["metadata"]["annotations"][APPLIED].as_str().is_some_and(|old| old != applied);
@@ -84,7 +91,8 @@ impl Pods {
         }
         let count = |pod: &Value| pod["spec"]["ephemeralContainers"].as_array().map_or(0, Vec::len);
         if count(nested) > count(host) {
-            let containers = ephemeral_containers(&self.world.context, nested)?;
+            let containers =
+                ephemeral_containers(&self.world.context, nested, &self.world.services_in(&name.namespace))?;
             let patch = json!({"spec": {"ephemeralContainers": containers}});
             self.world
                 .host_api("Pod")
@@ -100,7 +108,7 @@ impl Pods {
         Ok(())
     }
 
-    async fn keep_tokens(
+    async fn keep_secret(
         &self,
         name: &Name,
         nested: &Value,
@@ -116,13 +124,14 @@ impl Pods {
             Err(error) if error.is_final() => tracing::warn!(pod = %name, %error, "a copy is not ours"),
             result => result?,
         }
-        if translated.tokens.is_empty() {
+        if translated.tokens.is_empty() && translated.files.is_empty() {
             return Ok(Next::Done);
         }
-        if self.refreshes.remaining(&origin.uid, Timestamp::now()).is_zero() {
+        if !self.secrets.is_current(&origin.uid, &translated.files, Timestamp::now()) {
             let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": text("name"), "uid": text("uid")});
-            self.write_tokens(name, &origin, translated, Some(&owner)).await?;
+            self.write_pod_secret(name, &origin, translated, Some(&owner)).await?;
         }
-        Ok(Next::After(self.refreshes.remaining(&origin.uid, Timestamp::now()).max(Duration::from_secs(1))))
+        let left = self.secrets.remaining(&origin.uid, Timestamp::now());
+        Ok(left.map_or(Next::Done, |left| Next::After(left.max(Duration::from_secs(1)))))
     }
 }

@@ -3,7 +3,7 @@
 mod create;
 pub mod decide;
 mod mirror;
-mod tokens;
+mod secret;
 
 use crate::converge::{Next, Requests};
 use crate::watch::{Change, Name, nested_name, origin};
@@ -11,8 +11,8 @@ use crate::world::{World, lock};
 use decide::{Act, decide};
 use k3k_translate::Refusal;
 use kube::api::{DeleteParams, Preconditions};
+use secret::Secrets;
 use std::sync::Arc;
-use tokens::Refreshes;
 
 /// Why a pod's two sides differ.
 #[derive(Debug, thiserror::Error)]
@@ -65,13 +65,13 @@ impl Error {
 /// The converging of pods.
 pub struct Pods {
     world: Arc<World>,
-    refreshes: Refreshes,
+    secrets: Secrets,
 }
 
 impl Pods {
     /// For the pods of `world`.
     pub fn new(world: Arc<World>) -> Self {
-        Self { world, refreshes: Refreshes::default() }
+        Self { world, secrets: Secrets::default() }
     }
 
     /// Asks for what a change on either side concerns.
@@ -154,7 +154,7 @@ impl Pods {
     }
 
     fn forget(&self, name: &Name, nested_uid: &str) {
-        self.refreshes.forget(nested_uid);
+        self.secrets.forget(nested_uid);
         lock(&self.world.origins).remove(&self.world.context.owner.host_name(&name.namespace, &name.name));
     }
 }

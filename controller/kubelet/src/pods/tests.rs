@@ -22,8 +22,8 @@ struct Stage {
 fn stage(nested_pod: Option<Value>, host_pod: Option<Value>) -> Stage {
     let (host, host_calls) = client();
     let (nested, nested_calls) = client();
-    let store = |pod: Option<Value>| {
-        let mut writer = Writer::<DynamicObject>::new(core("Pod"));
+    let store = |kind: &str, pod: Option<Value>| {
+        let mut writer = Writer::<DynamicObject>::new(core(kind));
         writer.apply_watcher_event(&Event::Init);
         if let Some(pod) = pod {
             writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(pod).unwrap()));
@@ -47,8 +47,9 @@ fn stage(nested_pod: Option<Value>, host_pod: Option<Value>) -> Stage {
             Reporter { controller: "k3k-kubelet".into(), instance: None },
         ),
         nested,
-        nested_pods: store(nested_pod),
-        host_pods: store(host_pod),
+        nested_pods: store("Pod", nested_pod),
+        nested_services: store("Service", None),
+        host_pods: store("Pod", host_pod),
         uses: Mutex::default(),
         origins: Mutex::default(),
     };
@@ -116,7 +117,7 @@ async fn a_pod_with_a_token_and_a_secret_gets_them_first_and_hands_them_over_aft
         written.push(call.body["metadata"]["name"].as_str().unwrap().to_owned());
         call.accept();
     }
-    assert!(written.contains(&"k3k-tokens-n-uid".to_owned()), "{written:?}");
+    assert!(written.contains(&"k3k-pod-n-uid".to_owned()), "{written:?}");
 
     let call = host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await;
     assert_eq!(call.body["metadata"]["name"], host_name());

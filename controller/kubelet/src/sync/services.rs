@@ -3,11 +3,11 @@
 use crate::converge::{Next, Requests};
 use crate::watch::{Change, Name, follow, json, nested_name, origin};
 use crate::world::{World, core};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use k3k_api::{labels, managers};
 use k3k_translate::Origin;
 use k3k_translate::service::{Desired, translate};
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use serde_json::{Value, json as object};
@@ -28,19 +28,21 @@ struct Error {
 
 struct Services {
     world: Arc<World>,
-    nested: Store<DynamicObject>,
     host: Store<DynamicObject>,
 }
 
-/// Keeps the host Services of this cluster in agreement with the nested ones until `shutdown`.
-pub async fn run(world: Arc<World>, shutdown: CancellationToken) {
+/// Keeps the host Services of this cluster in agreement with the nested ones until `shutdown`. `nested_changes` fill the world's cache
+/// of nested Services.
+pub async fn run(
+    world: Arc<World>,
+    nested_changes: impl Stream<Item = Change> + Send + 'static,
+    shutdown: CancellationToken,
+) {
     let resource = core("Service");
-    let (nested, nested_changes) =
-        follow(Api::all_with(world.nested.clone(), &resource), &resource, watcher::Config::default());
     let ours = format!("{}={}", labels::CLUSTER_NAME, world.context.owner.cluster);
     let (host, host_changes) =
         follow(world.host_api("Service"), &resource, watcher::Config::default().labels(&ours));
-    let services = Arc::new(Services { world, nested, host });
+    let services = Arc::new(Services { world, host });
     let (requests, queue) = crate::converge::queue();
     let work = crate::converge::run(queue, 8, shutdown, {
         let services = services.clone();
@@ -68,7 +70,9 @@ impl Services {
             Change::Object(service) if is_nested => requests.send_all(nested_name(service)),
             Change::Object(service) => requests.send_all(made_for(service)),
             Change::Relisted => {
-                requests.send_all(self.nested.state().iter().filter_map(|service| nested_name(service)));
+                requests.send_all(
+                    self.world.nested_services.state().iter().filter_map(|service| nested_name(service)),
+                );
                 requests.send_all(self.host.state().iter().filter_map(|service| made_for(service)));
             }
         }
@@ -76,7 +80,9 @@ impl Services {
 
     async fn step(&self, name: &Name) -> Next {
         // Before both lists are complete an absence means nothing.
-        if self.nested.wait_until_ready().await.is_err() || self.host.wait_until_ready().await.is_err() {
+        if self.world.nested_services.wait_until_ready().await.is_err()
+            || self.host.wait_until_ready().await.is_err()
+        {
             return Next::Retry;
         }
         match self.converge(name).await {
@@ -92,7 +98,7 @@ impl Services {
         let owner = &self.world.context.owner;
         let host_name = owner.host_name(&name.namespace, &name.name);
         let key = ObjectRef::new_with(&name.name, core("Service")).within(&name.namespace);
-        let nested = self.nested.get(&key).map(|service| json(&service));
+        let nested = self.world.nested_services.get(&key).map(|service| json(&service));
         let key = ObjectRef::new_with(&host_name, core("Service")).within(&owner.namespace);
         let host = self.host.get(&key);
         let made_for = host.as_deref().and_then(|host| origin(owner, host));

@@ -62,7 +62,7 @@ impl Visit<'_> {
             };
             host.insert(field.clone(), rewritten);
         }
-        self.api_environment(&mut host);
+        self.service_environment(&mut host);
         Ok(host)
     }
 }

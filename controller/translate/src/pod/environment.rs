@@ -91,28 +91,104 @@ impl Visit<'_> {
         Ok(host.into())
     }
 
-    /// Points a container at the nested API. The host's kubelet would otherwise fill these in with its own API; a
-    /// variable that the tenant has set stays the tenant's.
-    pub(super) fn api_environment(&self, container: &mut Map<String, Value>) {
-        let ip = &self.context.server_ip;
-        let ours = [
-            ("KUBERNETES_SERVICE_HOST", ip.clone()),
-            ("KUBERNETES_SERVICE_PORT", "443".to_owned()),
-            ("KUBERNETES_SERVICE_PORT_HTTPS", "443".to_owned()),
-            ("KUBERNETES_PORT", format!("tcp://{ip}:443")),
-            ("KUBERNETES_PORT_443_TCP", format!("tcp://{ip}:443")),
-            ("KUBERNETES_PORT_443_TCP_ADDR", ip.clone()),
-            ("KUBERNETES_PORT_443_TCP_PORT", "443".to_owned()),
-            ("KUBERNETES_PORT_443_TCP_PROTO", "tcp".to_owned()),
-        ];
+    /// The variables that a kubelet adds: where the API is, and the Services of the pod's namespace. Those of the host, which its kubelet
+    /// would add, are about another cluster. What the tenant has set stays the tenant's.
+    pub(super) fn service_environment(&self, container: &mut Map<String, Value>) {
+        let mut ours = service_variables("kubernetes", &self.context.server_ip, &api_ports());
+        if self.pod.pointer("/spec/enableServiceLinks") != Some(&Value::Bool(false)) {
+            for service in self.services {
+                ours.extend(links(service));
+            }
+        }
         let env = container.entry("env").or_insert_with(|| Value::Array(Vec::new()));
         let Value::Array(env) = env else { return };
         // In front, so that the tenant's own variables may refer to them.
         let missing: Vec<Value> = ours
             .into_iter()
-            .filter(|(name, _)| !env.iter().any(|variable| variable["name"] == *name))
+            .filter(|(name, _)| !env.iter().any(|variable| variable["name"] == name.as_str()))
             .map(|(name, value)| json!({"name": name, "value": value}))
             .collect();
         env.splice(0..0, missing);
+    }
+}
+
+fn api_ports() -> Vec<Value> {
+    vec![json!({"name": "https", "port": 443, "protocol": "TCP"})]
+}
+
+/// The variables of a Service of the pod's namespace. None for one without an address of its own, nor for the API's, which is set in
+/// any case.
+fn links(service: &Value) -> Vec<(String, String)> {
+    let text = |pointer: &str| service.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (name, namespace, ip) =
+        (text("/metadata/name"), text("/metadata/namespace"), text("/spec/clusterIP"));
+    if ip.is_empty() || ip == "None" || (namespace, name) == ("default", "kubernetes") {
+        return Vec::new();
+    }
+    let ports = service.pointer("/spec/ports").and_then(Value::as_array).cloned().unwrap_or_default();
+    service_variables(name, ip, &ports)
+}
+
+/// `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT[_PORT-NAME]` and the older `NAME_PORT_…` ones, as documented under "Environment variables" of
+/// Services.
+fn service_variables(name: &str, ip: &str, ports: &[Value]) -> Vec<(String, String)> {
+    let shout = |text: &str| text.replace('-', "_").to_ascii_uppercase();
+    let address = |ip: &str| if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+    let name = shout(name);
+    let number = |port: &Value| port["port"].as_u64().unwrap_or_default();
+    let mut variables = vec![(format!("{name}_SERVICE_HOST"), ip.to_owned())];
+    let Some(first) = ports.first() else { return variables };
+    variables.push((format!("{name}_SERVICE_PORT"), number(first).to_string()));
+    for port in ports {
+        if let Some(port_name) = port["name"].as_str().filter(|name| !name.is_empty()) {
+            variables.push((format!("{name}_SERVICE_PORT_{}", shout(port_name)), number(port).to_string()));
+        }
+    }
+    for (index, port) in ports.iter().enumerate() {
+        let protocol = port["protocol"].as_str().unwrap_or("TCP");
+        let url = format!("{}://{}:{}", protocol.to_ascii_lowercase(), address(ip), number(port));
+        if index == 0 {
+            variables.push((format!("{name}_PORT"), url.clone()));
+        }
+        let prefix = format!("{name}_PORT_{}_{}", number(port), protocol.to_ascii_uppercase());
+        variables.push((format!("{prefix}_PROTO"), protocol.to_ascii_lowercase()));
+        variables.push((format!("{prefix}_PORT"), number(port).to_string()));
+        variables.push((format!("{prefix}_ADDR"), ip.to_owned()));
+        variables.push((prefix, url));
+    }
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_announced_as_a_kubelet_does() {
+        let service = json!({"metadata": {"name": "my-db", "namespace": "shop"}, "spec": {"clusterIP": "10.96.5.5", "ports": [
+            {"name": "sql", "port": 5432, "protocol": "TCP"}, {"name": "stats-udp", "port": 9999, "protocol": "UDP"},
+        ]}});
+        let variables: Vec<String> =
+            links(&service).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(
+            variables,
+            [
+                "MY_DB_SERVICE_HOST=10.96.5.5",
+                "MY_DB_SERVICE_PORT=5432",
+                "MY_DB_SERVICE_PORT_SQL=5432",
+                "MY_DB_SERVICE_PORT_STATS_UDP=9999",
+                "MY_DB_PORT=tcp://10.96.5.5:5432",
+                "MY_DB_PORT_5432_TCP_PROTO=tcp",
+                "MY_DB_PORT_5432_TCP_PORT=5432",
+                "MY_DB_PORT_5432_TCP_ADDR=10.96.5.5",
+                "MY_DB_PORT_5432_TCP=tcp://10.96.5.5:5432",
+                "MY_DB_PORT_9999_UDP_PROTO=udp",
+                "MY_DB_PORT_9999_UDP_PORT=9999",
+                "MY_DB_PORT_9999_UDP_ADDR=10.96.5.5",
+                "MY_DB_PORT_9999_UDP=udp://10.96.5.5:9999",
+            ]
+        );
+        let headless = json!({"metadata": {"name": "x", "namespace": "shop"}, "spec": {"clusterIP": "None"}});
+        assert!(links(&headless).is_empty());
     }
 }

@@ -5,6 +5,7 @@ use super::{Visit, object, only, text};
 use crate::Refusal;
 use k3k_api::labels;
 use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
 
 /// What takes the place of a field reference in an environment variable.
 pub(super) enum Rewritten {
@@ -38,49 +39,103 @@ pub(super) fn in_environment(visit: &mut Visit<'_>, value: &Value, path: &str) -
     })
 }
 
-/// The items of a `downwardAPI` volume or projection.
-pub(super) fn in_volume(visit: &mut Visit<'_>, items: &Value, path: &str) -> Result<Value, Refusal> {
-    let mut host = Vec::new();
+/// The items of a `downwardAPI` volume or projection, split: those that the host's kubelet fills in, and those that come from the pod's
+/// Secret because the host pod would tell another truth: labels and annotations.
+pub(super) struct Items {
+    pub(super) downward: Vec<Value>,
+    pub(super) secret: Vec<Value>,
+}
+
+pub(super) fn in_volume(visit: &mut Visit<'_>, items: &Value, path: &str) -> Result<Items, Refusal> {
+    let mut split = Items { downward: Vec::new(), secret: Vec::new() };
     for (index, item) in super::array(items, path)?.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let item = object(Some(item), &path)?;
         only(item, &["fieldRef", "mode", "path", "resourceFieldRef"], &path)?;
         let mut item = item.clone();
-        if let Some(reference) = item.get_mut("fieldRef").filter(|reference| !reference.is_null()) {
-            let field = volume_field(visit, reference, &format!("{path}.fieldRef"))?;
-            *reference = json!({"fieldPath": field});
+        let Some(reference) = item.get("fieldRef").filter(|reference| !reference.is_null()) else {
+            split.downward.push(item.into());
+            continue;
+        };
+        match volume_field(visit, reference, &format!("{path}.fieldRef"))? {
+            File::Host(field) => {
+                item.insert("fieldRef".into(), json!({"fieldPath": field}));
+                split.downward.push(item.into());
+            }
+            File::Secret(key) => {
+                item.remove("fieldRef");
+                item.insert("key".into(), key.into());
+                split.secret.push(item.into());
+            }
         }
-        host.push(item.into());
     }
-    Ok(Value::Array(host))
+    Ok(split)
 }
 
-fn volume_field(visit: &mut Visit<'_>, value: &Value, path: &str) -> Result<String, Refusal> {
+/// Where a file with a field of the pod comes from.
+enum File {
+    /// A field path of the host pod.
+    Host(String),
+    /// A key of the pod's Secret.
+    Secret(String),
+}
+
+fn volume_field(visit: &mut Visit<'_>, value: &Value, path: &str) -> Result<File, Refusal> {
     let field = field_path(value, path)?;
     Ok(match field {
-        "metadata.name" => annotation(labels::VIRTUAL_NAME),
-        "metadata.namespace" => annotation(labels::VIRTUAL_NAMESPACE),
-        "metadata.uid" => annotation(labels::VIRTUAL_UID),
-        "metadata.labels" => field.to_owned(),
-        "metadata.annotations" => {
-            return Err(Refusal::new(
-                path,
-                "all annotations as a file are not supported; name one: metadata.annotations['key']",
-            ));
-        }
+        "metadata.name" => File::Host(annotation(labels::VIRTUAL_NAME)),
+        "metadata.namespace" => File::Host(annotation(labels::VIRTUAL_NAMESPACE)),
+        "metadata.uid" => File::Host(annotation(labels::VIRTUAL_UID)),
+        "metadata.labels" => visit.file("labels", lines(visit.pod, "labels")),
+        "metadata.annotations" => visit.file("annotations", lines(visit.pod, "annotations")),
         _ => match subscript(field) {
-            Some(("metadata.labels", key)) if !labels::is_reserved(key) => field.to_owned(),
             Some((map @ ("metadata.labels" | "metadata.annotations"), key)) => {
-                // The value travels in an annotation of ours, under a key that no host controller knows.
                 let map = map.trim_start_matches("metadata.");
-                let value = tenant_value(visit.pod, map, key);
-                let key = format!("virtual.k3k.io/{map}.{}", visit.annotations.len());
-                visit.annotations.insert(key.clone(), value.into());
-                annotation(&key)
+                // Keys of Secrets are of letters, digits, `-`, `_` and `.`; keys of annotations have a slash besides.
+                visit.file(&format!("{map}.{}", key.replace('/', "_.")), tenant_value(visit.pod, map, key))
             }
             _ => return Err(Refusal::unknown(path)),
         },
     })
+}
+
+impl Visit<'_> {
+    fn file(&mut self, key: &str, content: String) -> File {
+        self.files.insert(key.to_owned(), content);
+        File::Secret(key.to_owned())
+    }
+}
+
+/// A whole map as the downward API writes it: `key="value"`, sorted, the value quoted as Go quotes it.
+fn lines(pod: &Value, map: &str) -> String {
+    let values = pod.pointer(&format!("/metadata/{map}")).and_then(Value::as_object);
+    let mut lines: Vec<String> = values
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", quoted(value.as_str().unwrap_or_default())))
+        .collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+/// `text` in double quotes, with the escapes of Go's `strconv.Quote` for what labels and annotations may hold.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            control if control.is_ascii_control() => {
+                let _ = write!(out, "\\x{:02x}", u32::from(control));
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
 }
 
 fn annotation(key: &str) -> String {
@@ -102,4 +157,16 @@ fn field_path<'a>(value: &'a Value, path: &str) -> Result<&'a str, Refusal> {
 fn subscript(field: &str) -> Option<(&str, &str)> {
     let (map, rest) = field.split_once("['")?;
     Some((map, rest.strip_suffix("']")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_written_as_the_downward_api_writes_them() {
+        let pod = json!({"metadata": {"annotations": {"b": "two\nlines", "a.io/x": "say \"hi\"\u{1}"}}});
+        assert_eq!(lines(&pod, "annotations"), "a.io/x=\"say \\\"hi\\\"\\x01\"\nb=\"two\\nlines\"");
+        assert_eq!(lines(&pod, "labels"), "");
+    }
 }

@@ -38,7 +38,7 @@ pub type Reference = (DataKind, String);
 /// A service-account token that a pod wants in one of its volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// Key in the Secret [`Translated::token_secret`].
+    /// Key in the Secret [`Translated::secret`].
     pub key: String,
     /// Audience; the nested API server's own when absent.
     pub audience: Option<String>,
@@ -55,43 +55,47 @@ pub struct Translated {
     pub references: BTreeMap<Reference, bool>,
     /// Tokens to be requested for [`Self::service_account`], bound to the nested pod.
     pub tokens: Vec<Token>,
-    /// The host Secret that carries the tokens.
-    pub token_secret: String,
+    /// Files with fields of the nested pod, by their keys in [`Self::secret`].
+    pub files: BTreeMap<String, String>,
+    /// The host Secret that carries tokens and files.
+    pub secret: String,
     /// The nested service account.
     pub service_account: String,
 }
 
-/// The host Secret with the tokens of the nested pod `uid`. One for each pod: a token is bound to its pod. The UID says it all, and
-/// leaves the name short enough never to be cut.
-pub fn token_secret(uid: &str) -> String {
-    names::prefixed(&["tokens", uid])
+/// The host Secret of the nested pod `uid`: its tokens, which are bound to it, and its labels and annotations as files. The UID says it
+/// all, and leaves the name short enough never to be cut.
+pub fn pod_secret(uid: &str) -> String {
+    names::prefixed(&["pod", uid])
 }
 
 /// Collects what the visitor meets on its way.
 struct Visit<'a> {
     context: &'a Context,
     pod: &'a Value,
+    services: &'a [Value],
     origin: Origin,
     references: BTreeMap<Reference, bool>,
     tokens: Vec<Token>,
-    annotations: Map<String, Value>,
+    files: BTreeMap<String, String>,
 }
 
-/// Translates a nested pod.
+/// Translates a nested pod. `services` are those of its namespace, for its environment.
 ///
 /// # Errors
 /// The first field that cannot be taken to the host.
-pub fn translate(context: &Context, pod: &Value) -> Result<Translated, Refusal> {
+pub fn translate(context: &Context, pod: &Value, services: &[Value]) -> Result<Translated, Refusal> {
     let origin = Origin::of_nested(pod)
         .ok_or_else(|| Refusal::new("metadata", "the pod has no name, namespace or UID"))?;
     let spec = object(pod.get("spec"), "spec")?;
     let mut visit = Visit {
         context,
         pod,
+        services,
         origin,
         references: BTreeMap::new(),
         tokens: Vec::new(),
-        annotations: Map::new(),
+        files: BTreeMap::new(),
     };
     let mut host = Map::new();
     for (field, value) in spec {
@@ -101,21 +105,14 @@ pub fn translate(context: &Context, pod: &Value) -> Result<Translated, Refusal> 
 
     let mut metadata = context.owner.metadata(&visit.origin, pod.pointer("/metadata/labels"));
     metadata["labels"][labels::AGENT_NAME] = context.node_name.clone().into();
-    if let Some(annotations) = metadata["annotations"].as_object_mut() {
-        annotations.extend(visit.annotations);
-    }
     Ok(Translated {
         object: json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": host}),
         references: visit.references,
         tokens: visit.tokens,
-        token_secret: token_secret(&visit.origin.uid),
+        files: visit.files,
+        secret: pod_secret(&visit.origin.uid),
         service_account: service_account(spec).to_owned(),
     })
-}
-
-/// The ConfigMaps and Secrets that `pod` refers to; empty where it cannot be translated.
-pub fn references(context: &Context, pod: &Value) -> BTreeMap<Reference, bool> {
-    translate(context, pod).map(|translated| translated.references).unwrap_or_default()
 }
 
 /// The fields of a running pod that Kubernetes lets change in place, as they should be in the host, from a fresh
@@ -249,17 +246,22 @@ impl Visit<'_> {
 ///
 /// # Errors
 /// The first field that cannot be taken to the host.
-pub fn ephemeral_containers(context: &Context, pod: &Value) -> Result<Vec<Value>, Refusal> {
+pub fn ephemeral_containers(
+    context: &Context,
+    pod: &Value,
+    services: &[Value],
+) -> Result<Vec<Value>, Refusal> {
     let Some(list) = pod.pointer("/spec/ephemeralContainers") else { return Ok(Vec::new()) };
     let origin = Origin::of_nested(pod)
         .ok_or_else(|| Refusal::new("metadata", "the pod has no name, namespace or UID"))?;
     let mut visit = Visit {
         context,
         pod,
+        services,
         origin,
         references: BTreeMap::new(),
         tokens: Vec::new(),
-        annotations: Map::new(),
+        files: BTreeMap::new(),
     };
     match visit.containers(list, "spec.ephemeralContainers", container::Kind::Ephemeral)? {
         Value::Array(list) => Ok(list),

@@ -56,7 +56,7 @@ fn admitted() -> Value {
 
 #[test]
 fn an_admitted_pod_becomes_a_host_pod() {
-    let translated = translate(&context(), &admitted()).unwrap();
+    let translated = translate(&context(), &admitted(), &[]).unwrap();
     insta::assert_yaml_snapshot!(translated.object);
     let wanted: Vec<_> = translated
         .references
@@ -94,7 +94,7 @@ fn an_admitted_pod_becomes_a_host_pod() {
 #[case("spec.containers[0].env[0].valueFrom.fieldRef", json!({"containers": [{"name": "c", "env": [{"name": "E", "valueFrom": {"fieldRef": {"fieldPath": "status.secret"}}}]}]}))]
 #[case("spec", Value::Null)]
 fn what_cannot_be_judged_is_refused_by_name(#[case] path: &str, #[case] spec: Value) {
-    assert_eq!(translate(&context(), &pod(spec)).unwrap_err().path, path);
+    assert_eq!(translate(&context(), &pod(spec), &[]).unwrap_err().path, path);
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn no_reference_keeps_its_name_in_any_list_of_containers() {
     let pod = pod(
         json!({"containers": containers, "initContainers": containers, "ephemeralContainers": containers}),
     );
-    let mut texts = vec![translate(&context(), &pod).unwrap().object.to_string()];
-    texts.push(Value::Array(ephemeral_containers(&context(), &pod).unwrap()).to_string());
+    let mut texts = vec![translate(&context(), &pod, &[]).unwrap().object.to_string()];
+    texts.push(Value::Array(ephemeral_containers(&context(), &pod, &[]).unwrap()).to_string());
     for text in texts {
         assert!(!text.contains("\"k3k-dev-certificates\""), "{text}");
     }
@@ -113,7 +113,7 @@ fn no_reference_keeps_its_name_in_any_list_of_containers() {
 #[test]
 fn a_host_network_pod_resolves_as_its_policy_says() {
     let spec = |policy: &str| pod(json!({"containers": [], "hostNetwork": true, "dnsPolicy": policy}));
-    let host = |policy: &str| translate(&context(), &spec(policy)).unwrap().object;
+    let host = |policy: &str| translate(&context(), &spec(policy), &[]).unwrap().object;
     assert_eq!(host("ClusterFirst")["spec"]["dnsPolicy"], "Default");
     assert_eq!(host("ClusterFirstWithHostNet")["spec"]["dnsConfig"]["nameservers"], json!(["10.96.2.2"]));
     assert_eq!(host("ClusterFirst")["spec"].get("hostname"), None);

@@ -1,6 +1,6 @@
 //! Volumes, by type. A type that is not in the table is refused: an unknown source could name anything in the host.
 
-use super::{Token, Visit, array, field, object, only, text, token_secret};
+use super::{Token, Visit, array, field, object, only, pod_secret, text};
 use crate::Refusal;
 use crate::data::DataKind;
 use serde_json::{Map, Value, json};
@@ -38,7 +38,9 @@ impl Visit<'_> {
                 "downwardAPI" => {
                     let map = object(Some(source), &path)?;
                     only(map, &["defaultMode", "items"], &path)?;
-                    self.downward(map, &path)?
+                    let (name, volume) = self.downward_volume(map, &path)?;
+                    host.insert(name.into(), volume);
+                    continue;
                 }
                 "projected" => self.projected(object(Some(source), &path)?, &path)?,
                 "persistentVolumeClaim" => {
@@ -76,12 +78,33 @@ impl Visit<'_> {
         Ok(host)
     }
 
-    fn downward(&mut self, map: &Map<String, Value>, path: &str) -> Result<Value, Refusal> {
+    /// A volume of pod fields. Where some come from the pod's Secret it becomes a projection of both sources.
+    fn downward_volume(
+        &mut self,
+        map: &Map<String, Value>,
+        path: &str,
+    ) -> Result<(&'static str, Value), Refusal> {
+        let items =
+            field::in_volume(self, map.get("items").unwrap_or(&Value::Null), &format!("{path}.items"))?;
         let mut host = map.clone();
-        if let Some(items) = map.get("items") {
-            host.insert("items".into(), field::in_volume(self, items, &format!("{path}.items"))?);
+        if items.secret.is_empty() {
+            host.insert("items".into(), items.downward.into());
+            return Ok(("downwardAPI", host.into()));
         }
-        Ok(host.into())
+        host.remove("items");
+        host.insert("sources".into(), self.downward_sources(items).into());
+        Ok(("projected", host.into()))
+    }
+
+    fn downward_sources(&self, items: field::Items) -> Vec<Value> {
+        let mut sources = Vec::new();
+        if !items.downward.is_empty() {
+            sources.push(json!({"downwardAPI": {"items": items.downward}}));
+        }
+        if !items.secret.is_empty() {
+            sources.push(json!({"secret": {"name": pod_secret(&self.origin.uid), "items": items.secret}}));
+        }
+        sources
     }
 
     fn projected(&mut self, map: &Map<String, Value>, path: &str) -> Result<Value, Refusal> {
@@ -91,6 +114,7 @@ impl Visit<'_> {
         for (index, source) in array(list, &format!("{path}.sources"))?.iter().enumerate() {
             let path = format!("{path}.sources[{index}]");
             let mut host = Map::new();
+            let mut fields = Vec::new();
             for (kind, value) in object(Some(source), &path)? {
                 let path = format!("{path}.{kind}");
                 let map = object(Some(value), &path)?;
@@ -99,7 +123,9 @@ impl Visit<'_> {
                     "secret" => DataKind::Secret,
                     "downwardAPI" => {
                         only(map, &["items"], &path)?;
-                        host.insert(kind.clone(), self.downward(map, &path)?);
+                        let items = map.get("items").unwrap_or(&Value::Null);
+                        let items = field::in_volume(self, items, &format!("{path}.items"))?;
+                        fields = self.downward_sources(items);
                         continue;
                     }
                     "serviceAccountToken" => {
@@ -112,7 +138,10 @@ impl Visit<'_> {
                 only(map, &["items", "name", "optional"], &path)?;
                 host.insert(kind.clone(), self.named(data, map, &path, "name")?);
             }
-            sources.push(host.into());
+            if !host.is_empty() || fields.is_empty() {
+                sources.push(host.into());
+            }
+            sources.extend(fields);
         }
         let mut host = map.clone();
         host.insert("sources".into(), Value::Array(sources));
@@ -134,6 +163,6 @@ impl Visit<'_> {
                 .and_then(Value::as_i64)
                 .unwrap_or(DEFAULT_TOKEN_SECONDS),
         });
-        Ok(json!({"name": token_secret(&self.origin.uid), "items": [{"key": key, "path": file}]}))
+        Ok(json!({"name": pod_secret(&self.origin.uid), "items": [{"key": key, "path": file}]}))
     }
 }

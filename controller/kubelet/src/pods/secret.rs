@@ -1,0 +1,163 @@
+//! The Secret of a pod: its service-account tokens, bound to the nested pod and renewed before they expire, and its labels and
+//! annotations as files.
+
+use super::{Error, Pods};
+use crate::watch::Name;
+use crate::world::lock;
+use k3k_api::managers;
+use k3k_translate::Origin;
+use k3k_translate::pod::Translated;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// What was last written into the Secret of each nested pod, by UID.
+#[derive(Debug, Default)]
+pub(super) struct Secrets(Mutex<HashMap<String, Written>>);
+
+#[derive(Debug)]
+struct Written {
+    /// When the tokens are to be renewed; never when there are none.
+    due: Option<Timestamp>,
+    files: BTreeMap<String, String>,
+}
+
+impl Secrets {
+    pub(super) fn forget(&self, uid: &str) {
+        lock(&self.0).remove(uid);
+    }
+
+    /// Whether the Secret of `uid` holds these files, and tokens that are not due yet. After a restart we do not know, so it does not.
+    pub(super) fn is_current(&self, uid: &str, files: &BTreeMap<String, String>, now: Timestamp) -> bool {
+        lock(&self.0)
+            .get(uid)
+            .is_some_and(|written| written.files == *files && written.due.is_none_or(|due| now < due))
+    }
+
+    /// Time left until the tokens of `uid` are to be renewed, if it has any.
+    pub(super) fn remaining(&self, uid: &str, now: Timestamp) -> Option<Duration> {
+        let due = lock(&self.0).get(uid)?.due?;
+        Some(Duration::try_from(due.duration_since(now)).unwrap_or_default())
+    }
+
+    fn written(&self, uid: &str, due: Option<Timestamp>, files: &BTreeMap<String, String>) {
+        lock(&self.0).insert(uid.to_owned(), Written { due, files: files.clone() });
+    }
+}
+
+/// When a token issued at `now` and valid until `expiry` is renewed: after 80 % of its life, as the kubelet does.
+fn renewal(now: Timestamp, expiry: Timestamp) -> Timestamp {
+    let life = expiry.as_second().saturating_sub(now.as_second()).max(0);
+    Timestamp::from_second(now.as_second() + life * 4 / 5).unwrap_or(now)
+}
+
+impl Pods {
+    /// Writes the Secret of a pod, with new tokens. `owner` is the host pod once it exists.
+    pub(super) async fn write_pod_secret(
+        &self,
+        name: &Name,
+        origin: &Origin,
+        translated: &Translated,
+        owner: Option<&Value>,
+    ) -> Result<(), Error> {
+        if translated.tokens.is_empty() && translated.files.is_empty() {
+            return Ok(());
+        }
+        let (tokens, due) = self.request_tokens(name, origin, translated).await?;
+        let mut data = tokens;
+        data.extend(translated.files.iter().map(|(key, content)| (key.clone(), content.clone().into())));
+        let mut metadata = self.world.context.owner.metadata(origin, None);
+        metadata["name"] = translated.secret.clone().into();
+        if let Some(owner) = owner {
+            metadata["ownerReferences"] = json!([owner]);
+        }
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "stringData": data});
+        let params = PatchParams::apply(managers::KUBELET).force();
+        self.world
+            .host_api("Secret")
+            .patch(&translated.secret, &params, &Patch::Apply(&secret))
+            .await
+            .map_err(Error::api("write the pod's Secret"))?;
+        self.secrets.written(&origin.uid, due, &translated.files);
+        Ok(())
+    }
+
+    /// Tokens by their keys, and when to renew the first of them.
+    async fn request_tokens(
+        &self,
+        name: &Name,
+        origin: &Origin,
+        translated: &Translated,
+    ) -> Result<(Map<String, Value>, Option<Timestamp>), Error> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.world.nested.clone(), &name.namespace);
+        let now = Timestamp::now();
+        let mut due: Option<Timestamp> = None;
+        let mut data = Map::new();
+        for token in &translated.tokens {
+            let request = TokenRequest {
+                spec: Some(TokenRequestSpec {
+                    audiences: Some(token.audience.iter().cloned().collect()),
+                    expiration_seconds: Some(token.expiration_seconds),
+                    bound_object_ref: Some(BoundObjectReference {
+                        api_version: Some("v1".into()),
+                        kind: Some("Pod".into()),
+                        name: Some(name.name.clone()),
+                        uid: Some(origin.uid.clone()),
+                    }),
+                }),
+                ..TokenRequest::default()
+            };
+            let answer = accounts
+                .create_token_request(&translated.service_account, &PostParams::default(), &request)
+                .await
+                .map_err(Error::api("request a token of the pod's service account"))?;
+            let status = answer.status.unwrap_or_default();
+            let renewal = renewal(now, status.expiration_timestamp.map_or(now, |time| time.0));
+            due = Some(due.map_or(renewal, |due| due.min(renewal)));
+            data.insert(token.key.clone(), status.token.unwrap_or_default().into());
+        }
+        Ok((data, due))
+    }
+
+    /// Makes the host pod the owner of its Secret, so that it goes with it.
+    pub(super) async fn hand_over_secret(&self, translated: &Translated, owner: &Value) -> Result<(), Error> {
+        if translated.tokens.is_empty() && translated.files.is_empty() {
+            return Ok(());
+        }
+        let patch = json!({"metadata": {"ownerReferences": [owner]}});
+        self.world
+            .host_api("Secret")
+            .patch(&translated.secret, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map(drop)
+            .map_err(Error::api("hand the pod's Secret over to the host pod"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_renewed_in_time() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(renewal(at(1000), at(4600)), at(3880));
+        assert_eq!(renewal(at(1000), at(900)), at(1000), "an expired one at once");
+        let (secrets, files) =
+            (Secrets::default(), BTreeMap::from([("labels".to_owned(), "a=\"b\"".to_owned())]));
+        assert!(!secrets.is_current("u", &files, at(0)), "unknown after a restart: write");
+        secrets.written("u", Some(at(100)), &files);
+        assert!(secrets.is_current("u", &files, at(40)));
+        assert_eq!(secrets.remaining("u", at(40)), Some(Duration::from_secs(60)));
+        assert!(!secrets.is_current("u", &files, at(100)), "the tokens are due");
+        assert!(!secrets.is_current("u", &BTreeMap::new(), at(40)), "the labels changed");
+        secrets.written("v", None, &files);
+        assert!(secrets.is_current("v", &files, at(1_000_000)), "without tokens nothing falls due");
+        assert_eq!(secrets.remaining("v", at(0)), None);
+    }
+}
