@@ -40,13 +40,15 @@ pub fn of_pod(nested: &Value, host: &Value, node_ip: &str) -> Value {
 }
 
 /// Conditions that the kubelet writes come from the host; all others are the nested cluster's.
-const KUBELET_CONDITIONS: [&str; 6] = [
+const KUBELET_CONDITIONS: [&str; 8] = [
     "Initialized",
     "ContainersReady",
     "Ready",
     "PodReadyToStartContainers",
     "AllContainersRestarting",
     "DisruptionTarget",
+    "PodResizePending",
+    "PodResizeInProgress",
 ];
 
 fn conditions(nested: &Value, host: &Value) -> Vec<Value> {

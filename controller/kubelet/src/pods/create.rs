@@ -7,7 +7,7 @@ use crate::uses::Key;
 use crate::watch::Name;
 use crate::world::lock;
 use futures::future::{join_all, try_join};
-use k3k_translate::pod::{Translated, translate};
+use k3k_translate::pod::{Translated, amounts, mutable, translate};
 use k3k_translate::status::{for_tenant, refused};
 use k3k_translate::{Origin, Refusal};
 use k8s_openapi::jiff::Timestamp;
@@ -15,8 +15,13 @@ use kube::api::{DynamicObject, PostParams};
 use kube::runtime::events::{Event, EventType};
 use serde_json::{Value, json};
 
-/// The annotation of host pods with what was last carried over of the parts that may change in a running pod.
+/// The annotation of host pods with what was last carried over of the parts that may change in a running pod: see [`applied`].
 pub(super) const APPLIED: &str = "k3k.io/applied-spec";
+
+/// Images and the like, and amounts. Compared with what the tenant wants, not with the host pod: the host's admission may have changed it.
+pub(super) fn applied(translated: &Value) -> Value {
+    json!([mutable(translated)["spec"], amounts(translated)["spec"]])
+}
 
 impl Pods {
     pub(super) async fn create(&self, name: &Name, nested: &Value) -> Result<Next, Error> {
@@ -26,8 +31,8 @@ impl Pods {
             Origin::of_nested(nested).ok_or_else(|| Refusal::new("metadata", "the pod has no UID"))?;
         let host_name = world.context.owner.host_name(&name.namespace, &name.name);
         lock(&world.origins).insert(host_name.clone(), origin.clone());
-        let applied = k3k_translate::pod::mutable(&translated.object)["spec"].to_string();
-        translated.object["metadata"]["annotations"][APPLIED] = applied.into();
+        translated.object["metadata"]["annotations"][APPLIED] =
+            applied(&translated.object).to_string().into();
 
         try_join(
             self.write_missing_data(name, &translated),

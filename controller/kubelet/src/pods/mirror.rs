@@ -1,13 +1,13 @@
 //! A pod that runs: changes go to the host, the status comes back.
 
-use super::create::APPLIED;
+use super::create::{APPLIED, applied};
 use super::{Error, Pods, gone_is_fine};
 use crate::converge::Next;
 use crate::sync::data::Existing;
 use crate::watch::Name;
 use crate::world::lock;
 use k3k_translate::Origin;
-use k3k_translate::pod::{Translated, ephemeral_containers, mutable, translate};
+use k3k_translate::pod::{Translated, amounts, ephemeral_containers, mutable, translate};
 use k3k_translate::status::of_pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -58,7 +58,7 @@ impl Pods {
         }
     }
 
-    /// What may change in a running pod: labels, images, `activeDeadlineSeconds`, and ephemeral containers, which are added.
+    /// What may change in a running pod: labels, images, `activeDeadlineSeconds`, amounts, and ephemeral containers, which are added.
     async fn carry_over(
         &self,
         name: &Name,
@@ -66,28 +66,32 @@ impl Pods {
         host: &Value,
         translated: &Translated,
     ) -> Result<(), Error> {
-        let mut wanted = mutable(&translated.object);
-        let applied = wanted["spec"].to_string();
-        let spec_is_new = host["metadata"]["annotations"][APPLIED].as_str().is_some_and(|old| old != applied);
         let host_name = host["metadata"]["name"].as_str().unwrap_or_default();
-        if spec_is_new || host["metadata"]["labels"] != wanted["metadata"]["labels"] {
-            if spec_is_new {
-                wanted["metadata"]["annotations"] = json!({APPLIED: applied});
-            } else {
+        let api = self.world.host_api("Pod");
+        let params = PatchParams::default();
+        let wanted = applied(&translated.object);
+        let before = host["metadata"]["annotations"][APPLIED].as_str();
+        let before: Value =
+            before.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| wanted.clone());
+        if before[1] != wanted[1] {
+            let amounts = Patch::Strategic(amounts(&translated.object));
+            let resized = api.patch_subresource("resize", host_name, &params, &amounts).await;
+            resized.map_err(Error::api("resize the host pod"))?;
+        }
+        if before != wanted || host["metadata"]["labels"] != translated.object["metadata"]["labels"] {
+            let mut patch = mutable(&translated.object);
+            if before[0] == wanted[0] {
                 // The host's admission may have pinned images; they are not touched for the sake of a label.
-                wanted["spec"] = json!({});
+                patch["spec"] = json!({});
             }
-            let gone = host["metadata"]["labels"].as_object().into_iter().flatten().map(|(key, _)| key);
-            let gone: Vec<&String> =
-                gone.filter(|key| wanted["metadata"]["labels"].get(key).is_none()).collect();
-            for key in gone {
-                wanted["metadata"]["labels"][key] = Value::Null;
+            patch["metadata"]["annotations"] = json!({APPLIED: wanted.to_string()});
+            for (key, _) in host["metadata"]["labels"].as_object().into_iter().flatten() {
+                if patch["metadata"]["labels"].get(key).is_none() {
+                    patch["metadata"]["labels"][key] = Value::Null;
+                }
             }
-            self.world
-                .host_api("Pod")
-                .patch(host_name, &PatchParams::default(), &Patch::Strategic(&wanted))
-                .await
-                .map_err(Error::api("carry a change over to the host pod"))?;
+            let carried = api.patch(host_name, &params, &Patch::Strategic(&patch)).await;
+            carried.map_err(Error::api("carry a change over to the host pod"))?;
         }
         let count = |pod: &Value| pod["spec"]["ephemeralContainers"].as_array().map_or(0, Vec::len);
         if count(nested) > count(host) {

@@ -233,3 +233,35 @@ async fn a_copy_never_takes_the_place_of_another_object() {
     nested.expect("POST", "/apis/events.k8s.io/v1/namespaces/default/events").await.accept();
     assert_eq!(step.await.unwrap(), Next::Refused);
 }
+
+#[tokio::test]
+async fn a_resize_and_a_label_reach_the_running_pod() {
+    let mut spec = plain();
+    spec["containers"][0]["resources"] = json!({"requests": {"cpu": "200m"}});
+    let mut nested_object = nested_pod(&spec);
+    nested_object["metadata"]["labels"] = json!({"tier": "web"});
+    let running = json!({"phase": "Running", "podIP": "10.244.0.7", "hostIP": "10.0.0.1"});
+    nested_object["status"] = k3k_translate::status::of_pod(&nested_object, &host_pod(&running), "10.96.3.3");
+    let mut before = host_pod(&running);
+    before["metadata"]["labels"]["old"] = "label".into();
+    before["metadata"]["annotations"]["k3k.io/applied-spec"] = json!([
+        {"containers": [{"name": "c", "image": "busybox"}]},
+        {"containers": [{"name": "c", "resources": {"requests": {"cpu": "100m"}}}]},
+    ])
+    .to_string()
+    .into();
+    let Stage { pods, mut host, name, .. } = stage(Some(nested_object), Some(before.clone()));
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let call = host.expect("PATCH", &format!("/api/v1/namespaces/k3k-dev/pods/{}/resize", host_name())).await;
+    assert_eq!(
+        call.body["spec"]["containers"],
+        json!([{"name": "c", "resources": {"requests": {"cpu": "200m"}}}])
+    );
+    call.answer(200, &before);
+    let call = host.expect("PATCH", &format!("/api/v1/namespaces/k3k-dev/pods/{}", host_name())).await;
+    assert_eq!(call.body["metadata"]["labels"]["tier"], "web");
+    assert_eq!(call.body["metadata"]["labels"]["old"], Value::Null, "a label that is gone is removed");
+    assert_eq!(call.body["spec"], json!({}), "images the host may have pinned are left alone");
+    call.answer(200, &before);
+    assert_eq!(step.await.unwrap(), Next::Done);
+}

@@ -134,6 +134,24 @@ pub fn mutable(translated: &Value) -> Value {
     json!({"metadata": {"labels": translated["metadata"]["labels"]}, "spec": spec})
 }
 
+/// The amounts of a pod's containers, as the host pod's `resize` subresource takes them. In-place resize is KEP-1287.
+pub fn amounts(translated: &Value) -> Value {
+    let amounts = |list: &str| -> Vec<Value> {
+        let containers = translated.pointer(&format!("/spec/{list}")).and_then(Value::as_array);
+        let containers =
+            containers.into_iter().flatten().filter(|container| container.get("resources").is_some());
+        containers
+            .map(|container| json!({"name": container["name"], "resources": container["resources"]}))
+            .collect()
+    };
+    let mut spec = json!({"containers": amounts("containers")});
+    let init = amounts("initContainers");
+    if !init.is_empty() {
+        spec["initContainers"] = init.into();
+    }
+    json!({"spec": spec})
+}
+
 fn service_account(spec: &Map<String, Value>) -> &str {
     spec.get("serviceAccountName")
         .and_then(Value::as_str)
