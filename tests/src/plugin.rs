@@ -1,13 +1,18 @@
 //! The plugin's binary, as a user runs it.
 
 use crate::workspace;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::SystemTime;
 
-/// The newest build of `kubectl-k3k`. Fails with a sentence that names the make target if there is none.
+/// `kubectl-k3k` in the folder `K3K_BIN` of the environment, else its newest build. Fails with a sentence that names the make target if there is none.
 pub fn binary() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("K3K_BIN") {
+        let path = PathBuf::from(folder).join("kubectl-k3k");
+        ensure!(path.is_file(), "{} is missing: make it with `make build`", path.display());
+        return Ok(path);
+    }
     let target = workspace::path("target");
     let mut folders = vec![target.clone()];
     if let Ok(entries) = target.read_dir() {
