@@ -366,7 +366,7 @@ fn explain(early: Early, cluster: &Cluster, timeout: Duration) -> Error {
                     "check",
                     format!("that the controller runs: kubectl get pods -n {}", crate::install::NAMESPACE),
                 ),
-                ("again", format!("kubectl k3k delete {shown} --ignore-not-found --yes")),
+                ("later", format!("kubectl k3k kubeconfig remove {shown}")),
             ],
         },
     }
