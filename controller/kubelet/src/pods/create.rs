@@ -2,11 +2,11 @@
 
 use super::{Error, Pods};
 use crate::converge::Next;
-use crate::sync::data::{Existing, write};
+use crate::sync::data::{Existing, discard, write};
 use crate::uses::Key;
 use crate::watch::Name;
 use crate::world::lock;
-use futures::future::{join_all, try_join};
+use futures::future::{join, join_all, try_join};
 use k3k_translate::pod::{Translated, amounts, mutable, translate};
 use k3k_translate::status::{for_tenant, refused};
 use k3k_translate::{Origin, Refusal};
@@ -34,47 +34,59 @@ impl Pods {
         translated.object["metadata"]["annotations"][APPLIED] =
             applied(&translated.object).to_string().into();
 
-        try_join(
-            self.write_missing_data(name, &translated),
-            self.write_pod_secret(name, &origin, &translated, None),
-        )
-        .await?;
+        let missing = self.write_missing_data(name, &translated).await?;
         let pod: DynamicObject = serde_json::from_value(translated.object.clone()).map_err(|error| {
             Error::Api { action: "shape the host pod", source: kube::Error::SerdeError(error) }
         })?;
-        let made = match world.host_api("Pod").create(&PostParams::default(), &pod).await {
+        let api = world.host_api("Pod");
+        let (made, tokens) =
+            join(api.create(&PostParams::default(), &pod), self.request_tokens(name, &origin, &translated))
+                .await;
+        let made = match made {
             Ok(made) => made,
             // The cache has not shown it yet; the watch brings us back.
             Err(kube::Error::Api(status)) if status.is_already_exists() => return Ok(Next::Done),
-            Err(kube::Error::Api(status))
-                if status.code == 403 || status.code == 422 || status.code == 400 =>
-            {
-                let owner = &world.context.owner;
-                let message =
-                    for_tenant(&status.message, &host_name, &owner.namespace, &name.name, &name.namespace);
-                let reason = if status.code == 403 { "HostAdmissionDenied" } else { "HostRejected" };
-                return Err(Error::Denied { reason, message });
+            Err(error) => {
+                join_all(missing.iter().map(|key| discard(world, key))).await;
+                return Err(self.refusal(name, &host_name, error));
             }
-            Err(source) => return Err(Error::Api { action: "create the host pod", source }),
         };
         let uid = made.metadata.uid.unwrap_or_default();
         let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": host_name, "uid": uid});
+        // The host takes longer to place the pod and to make its sandbox than we take to write what it mounts; and this way the
+        // Secret belongs to the pod from the start.
         try_join(
+            async { self.write_pod_secret(&origin, &translated, tokens?, &owner).await },
             self.own_data(name, &translated, &host_name, &uid, Existing::Ours),
-            self.hand_over_secret(&translated, &owner),
         )
         .await?;
         Ok(Next::Done)
     }
 
-    /// Copies what the pod needs and the host does not have yet.
-    async fn write_missing_data(&self, name: &Name, translated: &Translated) -> Result<(), Error> {
+    /// What it means that the host did not take the pod.
+    fn refusal(&self, name: &Name, host_name: &str, error: kube::Error) -> Error {
+        match error {
+            kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => {
+                let owner = &self.world.context.owner;
+                let message =
+                    for_tenant(&status.message, host_name, &owner.namespace, &name.name, &name.namespace);
+                let reason = if status.code == 403 { "HostAdmissionDenied" } else { "HostRejected" };
+                Error::Denied { reason, message }
+            }
+            source => Error::Api { action: "create the host pod", source },
+        }
+    }
+
+    /// Copies what the pod needs and the host does not have yet, before there is a pod to mount it: a name that is another's must stop us
+    /// first. Returns what was missing.
+    async fn write_missing_data(&self, name: &Name, translated: &Translated) -> Result<Vec<Key>, Error> {
         let missing: Vec<Key> = {
             let uses = lock(&self.world.uses);
             keys(name, translated).filter(|key| !uses.is_written(key)).collect()
         };
         let results = join_all(missing.iter().map(|key| write(&self.world, key, Existing::Unknown))).await;
-        results.into_iter().collect::<Result<(), _>>().map_err(Error::from)
+        results.into_iter().collect::<Result<(), _>>()?;
+        Ok(missing)
     }
 
     /// Makes the host pod an owner of every copy it uses, so that the host removes a copy with its last user.

@@ -133,7 +133,8 @@ impl Pods {
         }
         if !self.secrets.is_current(&origin.uid, &translated.files, Timestamp::now()) {
             let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": text("name"), "uid": text("uid")});
-            self.write_pod_secret(name, &origin, translated, Some(&owner)).await?;
+            let tokens = self.request_tokens(name, &origin, translated).await?;
+            self.write_pod_secret(&origin, translated, tokens, &owner).await?;
         }
         let left = self.secrets.remaining(&origin.uid, Timestamp::now());
         Ok(left.map_or(Next::Done, |left| Next::After(left.max(Duration::from_secs(1)))))

@@ -16,6 +16,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
+/// Tokens by their keys in the pod's Secret.
+pub(super) struct Tokens {
+    by_key: Map<String, Value>,
+    /// When to renew the first of them.
+    due: Option<Timestamp>,
+}
+
 /// What was last written into the Secret of each nested pod, by UID.
 #[derive(Debug, Default)]
 pub(super) struct Secrets(Mutex<HashMap<String, Written>>);
@@ -57,25 +64,22 @@ fn renewal(now: Timestamp, expiry: Timestamp) -> Timestamp {
 }
 
 impl Pods {
-    /// Writes the Secret of a pod, with new tokens. `owner` is the host pod once it exists.
+    /// Writes the Secret of a pod, owned by the host pod `owner` and gone with it.
     pub(super) async fn write_pod_secret(
         &self,
-        name: &Name,
         origin: &Origin,
         translated: &Translated,
-        owner: Option<&Value>,
+        tokens: Tokens,
+        owner: &Value,
     ) -> Result<(), Error> {
         if translated.tokens.is_empty() && translated.files.is_empty() {
             return Ok(());
         }
-        let (tokens, due) = self.request_tokens(name, origin, translated).await?;
-        let mut data = tokens;
+        let mut data = tokens.by_key;
         data.extend(translated.files.iter().map(|(key, content)| (key.clone(), content.clone().into())));
         let mut metadata = self.world.context.owner.metadata(origin, None);
         metadata["name"] = translated.secret.clone().into();
-        if let Some(owner) = owner {
-            metadata["ownerReferences"] = json!([owner]);
-        }
+        metadata["ownerReferences"] = json!([owner]);
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "stringData": data});
         let params = PatchParams::apply(managers::KUBELET).force();
         self.world
@@ -83,17 +87,17 @@ impl Pods {
             .patch(&translated.secret, &params, &Patch::Apply(&secret))
             .await
             .map_err(Error::api("write the pod's Secret"))?;
-        self.secrets.written(&origin.uid, due, &translated.files);
+        self.secrets.written(&origin.uid, tokens.due, &translated.files);
         Ok(())
     }
 
-    /// Tokens by their keys, and when to renew the first of them.
-    async fn request_tokens(
+    /// Requests the tokens that the pod wants.
+    pub(super) async fn request_tokens(
         &self,
         name: &Name,
         origin: &Origin,
         translated: &Translated,
-    ) -> Result<(Map<String, Value>, Option<Timestamp>), Error> {
+    ) -> Result<Tokens, Error> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.world.nested.clone(), &name.namespace);
         let now = Timestamp::now();
         let mut due: Option<Timestamp> = None;
@@ -121,21 +125,7 @@ impl Pods {
             due = Some(due.map_or(renewal, |due| due.min(renewal)));
             data.insert(token.key.clone(), status.token.unwrap_or_default().into());
         }
-        Ok((data, due))
-    }
-
-    /// Makes the host pod the owner of its Secret, so that it goes with it.
-    pub(super) async fn hand_over_secret(&self, translated: &Translated, owner: &Value) -> Result<(), Error> {
-        if translated.tokens.is_empty() && translated.files.is_empty() {
-            return Ok(());
-        }
-        let patch = json!({"metadata": {"ownerReferences": [owner]}});
-        self.world
-            .host_api("Secret")
-            .patch(&translated.secret, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .map(drop)
-            .map_err(Error::api("hand the pod's Secret over to the host pod"))
+        Ok(Tokens { by_key: data, due })
     }
 }
 

@@ -87,7 +87,7 @@ fn plain() -> Value {
 }
 
 #[tokio::test]
-async fn a_pod_with_a_token_and_a_secret_gets_them_first_and_hands_them_over_after() {
+async fn a_pod_owns_its_tokens_and_the_copies_that_it_uses() {
     let mut spec = plain();
     spec["volumes"] = json!([
         {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
@@ -99,37 +99,50 @@ async fn a_pod_with_a_token_and_a_secret_gets_them_first_and_hands_them_over_aft
     let call = nested.expect("GET", "/api/v1/namespaces/default/secrets/mine").await;
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine", "namespace": "default", "uid": "s-uid", "resourceVersion": "1"}, "data": {"k": "dg=="}});
     call.answer(200, &secret);
+    let copy = "/api/v1/namespaces/k3k-dev/secrets/mine-default-dev-";
+    host.expect("GET", copy).await.refuse(404, "NotFound", "no such secret yet");
+    let call = host.expect("PATCH", copy).await;
+    assert_eq!(call.body["metadata"]["ownerReferences"][0]["kind"], "Cluster", "until there is a pod");
+    call.accept();
+
+    let call = host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await;
+    assert_eq!(call.body["metadata"]["name"], host_name());
+    call.answer(201, &host_pod(&Value::Null));
     let call = nested.expect("POST", "/api/v1/namespaces/default/serviceaccounts/default/token").await;
     assert_eq!(call.body["spec"]["boundObjectRef"]["uid"], "n-uid", "the token ends with the pod");
     call.answer(
         201,
         &json!({"status": {"token": "secret-token", "expirationTimestamp": "2100-01-01T00:00:00Z"}}),
     );
+
+    nested.expect("GET", "/api/v1/namespaces/default/secrets/mine").await.answer(200, &secret);
     let mut written = Vec::new();
-    while written.len() < 2 {
-        let call = host.next().await.unwrap();
-        if call.method == "GET" {
-            call.refuse(404, "NotFound", "no such secret yet");
-            continue;
-        }
-        assert_eq!(call.method, "PATCH");
-        assert_eq!(call.body["metadata"]["ownerReferences"][0]["kind"], "Cluster", "until there is a pod");
+    for _ in 0..2 {
+        let call = host.expect("PATCH", "/api/v1/namespaces/k3k-dev/secrets/").await;
+        assert_eq!(call.body["metadata"]["ownerReferences"][0]["uid"], "h-uid", "they go when the pod goes");
         written.push(call.body["metadata"]["name"].as_str().unwrap().to_owned());
         call.accept();
     }
     assert!(written.contains(&"k3k-pod-n-uid".to_owned()), "{written:?}");
-
-    let call = host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await;
-    assert_eq!(call.body["metadata"]["name"], host_name());
-    call.answer(201, &host_pod(&Value::Null));
-    let call = nested.expect("GET", "/api/v1/namespaces/default/secrets/mine").await;
-    call.answer(200, &secret);
-    for _ in 0..2 {
-        let call = host.expect("PATCH", "/api/v1/namespaces/k3k-dev/secrets/").await;
-        assert_eq!(call.body["metadata"]["ownerReferences"][0]["uid"], "h-uid", "they go when the pod goes");
-        call.accept();
-    }
     assert_eq!(step.await.unwrap(), Next::Done);
+}
+
+#[tokio::test]
+async fn a_denied_pod_leaves_no_copy_behind() {
+    let mut spec = plain();
+    spec["volumes"] = json!([{"name": "s", "secret": {"secretName": "mine"}}]);
+    let Stage { pods, mut host, mut nested, name } = stage(Some(nested_pod(&spec)), None);
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine", "namespace": "default", "uid": "s-uid"}});
+    nested.expect("GET", "/api/v1/namespaces/default/secrets/mine").await.answer(200, &secret);
+    let copy = "/api/v1/namespaces/k3k-dev/secrets/mine-default-dev-";
+    host.expect("GET", copy).await.refuse(404, "NotFound", "no such secret yet");
+    host.expect("PATCH", copy).await.accept();
+    host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await.refuse(403, "Forbidden", "no");
+    host.expect("DELETE", copy).await.answer(200, &json!({"kind": "Status", "status": "Success"}));
+    nested.expect("PATCH", "/api/v1/namespaces/default/pods/web/status").await.accept();
+    nested.expect("POST", "/apis/events.k8s.io/v1/namespaces/default/events").await.accept();
+    assert_eq!(step.await.unwrap(), Next::Refused);
 }
 
 #[tokio::test]

@@ -101,6 +101,19 @@ pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), E
     Ok(())
 }
 
+/// Removes the copy of `key` again, if no pod came to use it. What cannot be removed now goes with the cluster.
+pub async fn discard(world: &World, key: &Key) {
+    if lock(&world.uses).contains(key) {
+        return;
+    }
+    let host_name = world.context.owner.host_name(&key.1.namespace, &key.1.name);
+    if let Err(error) = world.host_api(key.0.kind()).delete(&host_name, &DeleteParams::default()).await
+        && !error_is_not_found(&error)
+    {
+        tracing::warn!(kind = key.0.kind(), name = %key.1, %error, "an unused copy stays in the host for now");
+    }
+}
+
 /// A long name is cut and keeps 20 bits of hash, so another object may have it already. It is not overwritten.
 async fn refuse_foreign(
     world: &World,
