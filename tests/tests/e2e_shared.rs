@@ -113,9 +113,8 @@ fn a_service_is_reached_by_its_name() -> Result<()> {
         "--for=condition=Ready",
         "--timeout=240s",
     ])?;
-    let fetch = |name: &str| {
-        cluster.run(&["exec", "client", "--", "wget", "-qO-", &format!("http://{name}")])
-    };
+    let fetch =
+        |name: &str| cluster.run(&["exec", "client", "--", "wget", "-qO-", &format!("http://{name}")]);
     for name in ["web", "web.default", "web.default.svc.cluster.local"] {
         eventually(name, || fetch(name), |page| page == "it works")?;
     }

@@ -97,14 +97,11 @@ impl Visit<'_> {
     }
 
     fn downward_sources(&self, items: field::Items) -> Vec<Value> {
-        let mut sources = Vec::new();
-        if !items.downward.is_empty() {
-            sources.push(json!({"downwardAPI": {"items": items.downward}}));
-        }
-        if !items.secret.is_empty() {
-            sources.push(json!({"secret": {"name": pod_secret(&self.origin.uid), "items": items.secret}}));
-        }
-        sources
+        let field::Items { downward, secret } = items;
+        let fields = (!downward.is_empty()).then(|| json!({"downwardAPI": {"items": downward}}));
+        let name = pod_secret(&self.origin.uid);
+        let files = (!secret.is_empty()).then(|| json!({"secret": {"name": name, "items": secret}}));
+        fields.into_iter().chain(files).collect()
     }
 
     fn projected(&mut self, map: &Map<String, Value>, path: &str) -> Result<Value, Refusal> {
