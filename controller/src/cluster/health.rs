@@ -10,7 +10,7 @@ use super::Guarded;
 use super::build::Site;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use kube::runtime::reflector::ObjectRef;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -124,6 +124,11 @@ impl Registry {
     /// What is known of a cluster now.
     pub fn of(&self, uid: &str) -> Health {
         lock(&self.followed).get(uid).map(|entry| lock(&entry.health).clone()).unwrap_or_default()
+    }
+
+    /// Stops following clusters that are not among `present`: somebody took their finalizer off.
+    pub fn keep(&self, present: &HashSet<String>) {
+        lock(&self.followed).retain(|uid, _| present.contains(uid));
     }
 
     /// Stops following a cluster.

@@ -7,7 +7,7 @@ use super::status::Settled;
 use super::watch;
 use k3k_api::v1beta1::Cluster;
 use kube::ResourceExt;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,6 +39,11 @@ impl Memory {
     /// Forgets a cluster.
     pub fn forget(&self, site: &Site) {
         self.lock().remove(&site.uid);
+    }
+
+    /// Forgets clusters that are not among `present`.
+    pub fn keep(&self, present: &HashSet<String>) {
+        self.lock().retain(|uid, _| present.contains(uid));
     }
 
     /// Something changed on which all clusters may depend: nodes or policies.

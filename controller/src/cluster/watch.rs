@@ -18,7 +18,7 @@ use kube::runtime::{
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -142,7 +142,7 @@ pub async fn run(
             {
                 tracing::debug!(%error, "controller");
             }
-            count(&context);
+            take_stock(&context);
             std::future::ready(())
         });
     tokio::select! {
@@ -151,8 +151,9 @@ pub async fn run(
     }
 }
 
-/// Counts the clusters by phase.
-fn count(context: &Context) {
+/// Counts the clusters by phase, and drops what is kept for those that are gone.
+fn take_stock(context: &Context) {
+    let mut present = HashSet::new();
     let mut phases: HashMap<&'static str, i64> = [
         Phase::Pending,
         Phase::Provisioning,
@@ -165,10 +166,13 @@ fn count(context: &Context) {
     .map(|phase| (phase.as_str(), 0))
     .collect();
     for cluster in context.caches.clusters.state() {
+        present.extend(cluster.uid());
         let status = cluster.0.as_ref().ok().and_then(|cluster| cluster.status.as_ref());
         *phases.entry(status.map_or(Phase::Unknown, |status| status.phase).as_str()).or_default() += 1;
     }
     context.metrics.set_clusters(phases.into_iter());
+    context.health.keep(&present);
+    context.memory.keep(&present);
 }
 
 /// Objects that the controller made.

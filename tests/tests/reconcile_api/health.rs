@@ -11,6 +11,7 @@ use k3k_runtime::certificates::Authority;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::DeleteParams;
+use std::collections::HashSet;
 
 fn site() -> Site {
     Site { name: "dev".into(), namespace: "k3k-dev".into(), uid: "1".into() }
@@ -90,7 +91,9 @@ async fn an_api_of_other_authorities_is_not_trusted() -> Result<()> {
     registry.follow(&site(), target(&server, || Ok(Authority::generate("somebody")?))?);
     let health = health(&registry, &mut changes, |health| health.api.reason == "Untrusted").await?;
     assert!(!health.api.ok);
-    registry.forget(&site().uid);
+    registry.keep(&HashSet::from([site().uid]));
+    assert_eq!(registry.of(&site().uid), health);
+    registry.keep(&HashSet::new());
     assert_eq!(registry.of(&site().uid), Health::default());
     Ok(())
 }
