@@ -8,6 +8,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde_json::Value;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The name of a namespaced object of the nested cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +53,29 @@ pub enum Change {
     Object(Box<DynamicObject>),
     /// The cache was filled anew; anything may have changed since the last time.
     Relisted,
+}
+
+/// Whether the caches of both sides have been filled. Until then an absence means nothing. Every key is asked for when a cache has been
+/// filled, so what is passed over before is not lost.
+#[derive(Debug, Default)]
+pub struct Listed {
+    nested: AtomicBool,
+    host: AtomicBool,
+}
+
+impl Listed {
+    /// Takes note of a change on one side.
+    pub fn note(&self, is_nested: bool, change: &Change) {
+        if matches!(change, Change::Relisted) {
+            let side = if is_nested { &self.nested } else { &self.host };
+            side.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether both have been filled.
+    pub fn both(&self) -> bool {
+        self.nested.load(Ordering::Acquire) && self.host.load(Ordering::Acquire)
+    }
 }
 
 /// Follows `api`, keeping the returned cache. The stream must be polled for the cache to fill; it never ends, and goes on

@@ -6,7 +6,7 @@ mod mirror;
 mod secret;
 
 use crate::converge::{Next, Requests};
-use crate::watch::{Change, Name, nested_name, origin};
+use crate::watch::{Change, Listed, Name, nested_name, origin};
 use crate::world::{World, lock};
 use decide::{Act, decide};
 use k3k_translate::Refusal;
@@ -66,16 +66,18 @@ impl Error {
 pub struct Pods {
     world: Arc<World>,
     secrets: Secrets,
+    listed: Listed,
 }
 
 impl Pods {
     /// For the pods of `world`.
     pub fn new(world: Arc<World>) -> Self {
-        Self { world, secrets: Secrets::default() }
+        Self { world, secrets: Secrets::default(), listed: Listed::default() }
     }
 
     /// Asks for what a change on either side concerns.
     pub fn ask(&self, requests: &Requests<Name>, is_nested: bool, change: &Change) {
+        self.listed.note(is_nested, change);
         let owner = &self.world.context.owner;
         match change {
             Change::Object(pod) if is_nested => requests.send_all(nested_name(pod)),
@@ -90,12 +92,8 @@ impl Pods {
 
     /// One step for the pod `name`.
     pub async fn step(&self, name: &Name) -> Next {
-        // Before both lists are complete an absence means nothing.
-        let world = &self.world;
-        if world.nested_pods.wait_until_ready().await.is_err()
-            || world.host_pods.wait_until_ready().await.is_err()
-        {
-            return Next::Retry;
+        if !self.listed.both() {
+            return Next::Done;
         }
         match self.converge(name).await {
             Ok(next) => next,

@@ -54,7 +54,11 @@ fn stage(nested_pod: Option<Value>, host_pod: Option<Value>) -> Stage {
         origins: Mutex::default(),
     };
     let name = Name { namespace: "default".into(), name: "web".into() };
-    Stage { pods: Pods::new(Arc::new(world)), host: host_calls, nested: nested_calls, name }
+    let pods = Pods::new(Arc::new(world));
+    let (requests, _) = crate::converge::queue();
+    pods.ask(&requests, true, &Change::Relisted);
+    pods.ask(&requests, false, &Change::Relisted);
+    Stage { pods, host: host_calls, nested: nested_calls, name }
 }
 
 fn nested_pod(spec: &Value) -> Value {
@@ -277,4 +281,13 @@ async fn a_resize_and_a_label_reach_the_running_pod() {
     assert_eq!(call.body["spec"], json!({}), "images the host may have pinned are left alone");
     call.answer(200, &before);
     assert_eq!(step.await.unwrap(), Next::Done);
+}
+
+#[tokio::test]
+async fn before_both_sides_are_known_nothing_is_done() {
+    let Stage { pods, name, .. } = stage(None, Some(host_pod(&Value::Null)));
+    let unlisted = Pods::new(pods.world);
+    let (requests, _) = crate::converge::queue();
+    unlisted.ask(&requests, false, &Change::Relisted);
+    assert_eq!(unlisted.step(&name).await, Next::Done, "the host pod is not taken for an orphan");
 }

@@ -1,7 +1,7 @@
 //! Services, so that the addresses nested DNS answers lead to the pods in the host.
 
 use crate::converge::{Next, Requests};
-use crate::watch::{Change, Name, follow, json, nested_name, origin};
+use crate::watch::{Change, Listed, Name, follow, json, nested_name, origin};
 use crate::world::{World, core};
 use futures::{FutureExt, Stream, StreamExt};
 use k3k_api::{labels, managers};
@@ -29,6 +29,7 @@ struct Error {
 struct Services {
     world: Arc<World>,
     host: Store<DynamicObject>,
+    listed: Listed,
 }
 
 /// Keeps the host Services of this cluster in agreement with the nested ones until `shutdown`. `nested_changes` fill the world's cache
@@ -42,7 +43,7 @@ pub async fn run(
     let ours = format!("{}={}", labels::CLUSTER_NAME, world.context.owner.cluster);
     let (host, host_changes) =
         follow(world.host_api("Service"), &resource, watcher::Config::default().labels(&ours));
-    let services = Arc::new(Services { world, host });
+    let services = Arc::new(Services { world, host, listed: Listed::default() });
     let (requests, queue) = crate::converge::queue();
     let work = crate::converge::run(queue, 8, shutdown, {
         let services = services.clone();
@@ -64,6 +65,7 @@ pub async fn run(
 
 impl Services {
     fn ask(&self, requests: &Requests<Name>, is_nested: bool, change: &Change) {
+        self.listed.note(is_nested, change);
         let owner = &self.world.context.owner;
         let made_for = |service: &DynamicObject| origin(owner, service).map(Name::from);
         match change {
@@ -79,11 +81,8 @@ impl Services {
     }
 
     async fn step(&self, name: &Name) -> Next {
-        // Before both lists are complete an absence means nothing.
-        if self.world.nested_services.wait_until_ready().await.is_err()
-            || self.host.wait_until_ready().await.is_err()
-        {
-            return Next::Retry;
+        if !self.listed.both() {
+            return Next::Done;
         }
         match self.converge(name).await {
             Ok(()) => Next::Done,
