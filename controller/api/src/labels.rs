@@ -53,6 +53,13 @@ pub const VIRTUAL_UID: &str = "k3k.io/uid";
 /// Service selectors are narrowed by it.
 pub const VIRTUAL_NAMESPACE_LABEL: &str = "k3k.io/virtual-namespace";
 
+/// On objects of a nested cluster that stand for something of the host, see [`SYNC_FROM_HOST`].
+pub const SYNC_SOURCE: &str = "k3k.io/sync-source";
+/// The value of [`SYNC_SOURCE`].
+pub const SYNC_FROM_HOST: &str = "host";
+/// On StorageClasses of the host: any value but `true` keeps a class from being offered to clusters.
+pub const SYNC_ENABLED: &str = "k3k.io/sync-enabled";
+
 /// On a Namespace that holds clusters: `true`. The webhook is registered for these namespaces only.
 pub const CLUSTER_NAMESPACE: &str = "k3k.io/cluster-namespace";
 /// On a Namespace: the VirtualClusterPolicy that governs its clusters.

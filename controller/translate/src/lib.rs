@@ -9,6 +9,7 @@ pub mod pod;
 pub mod refusal;
 pub mod service;
 pub mod status;
+pub mod storage;
 pub mod stream;
 
 pub use identity::{Origin, Owner};

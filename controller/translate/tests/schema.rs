@@ -65,6 +65,7 @@ fn every_field_of_a_container_has_a_rule(#[case] list: &str, #[case] fields: Vec
 #[case::config_map("/volumes/0/configMap", fields::<core::ConfigMapVolumeSource>(), json!({"volumes": [{"configMap": {"name": "c"}}]}))]
 #[case::secret("/volumes/0/secret", fields::<core::SecretVolumeSource>(), json!({"volumes": [{"secret": {"secretName": "s"}}]}))]
 #[case::downward("/volumes/0/downwardAPI", fields::<core::DownwardAPIVolumeSource>(), json!({"volumes": [{"downwardAPI": {}}]}))]
+#[case::claim("/volumes/0/persistentVolumeClaim", fields::<core::PersistentVolumeClaimVolumeSource>(), json!({"volumes": [{"persistentVolumeClaim": {"claimName": "c"}}]}))]
 #[case::projected("/volumes/0/projected", fields::<core::ProjectedVolumeSource>(), json!({"volumes": [{"projected": {}}]}))]
 #[case::projection("/volumes/0/projected/sources/0", fields::<core::VolumeProjection>(), json!({"volumes": [{"projected": {"sources": [{}]}}]}))]
 #[case::token("/volumes/0/projected/sources/0/serviceAccountToken", fields::<core::ServiceAccountTokenProjection>(), json!({"volumes": [{"projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}))]
@@ -84,5 +85,16 @@ fn every_source_of_data_has_a_rule(
             object[&field] = json!({});
         }
         has_a_rule(&format!("{place}/{field}"), spec);
+    }
+}
+
+#[test]
+fn every_field_of_a_claim_has_a_rule() {
+    for field in fields::<core::PersistentVolumeClaimSpec>() {
+        let mut claim = json!({"metadata": {"name": "c", "namespace": "n", "uid": "u"}, "spec": {}});
+        claim["spec"][&field] = json!({});
+        if let Err(refusal) = k3k_translate::storage::claim(&context().owner, &claim, None) {
+            assert!(!refusal.why.contains("not known"), "{field} has no rule: {refusal}");
+        }
     }
 }

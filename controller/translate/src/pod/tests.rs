@@ -83,7 +83,7 @@ fn an_admitted_pod_becomes_a_host_pod() {
 #[case("spec.volumes[0].quantum", json!({"containers": [], "volumes": [{"name": "v", "quantum": {}}]}))]
 #[case("spec.volumes[0].projected.sources[0].podCertificate", json!({"containers": [], "volumes": [{"name": "kube-api-access-2", "projected": {"sources": [{"podCertificate": {}}]}}]}))]
 #[case("spec.volumes[0].secret.shape", json!({"containers": [], "volumes": [{"name": "v", "secret": {"secretName": "s", "shape": 1}}]}))]
-#[case("spec.volumes[0].persistentVolumeClaim", json!({"containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "s"}}]}))]
+#[case("spec.volumes[0].persistentVolumeClaim.shape", json!({"containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "s", "shape": 1}}]}))]
 #[case("spec.teleport", json!({"containers": [], "teleport": true}))]
 #[case("spec.resourceClaims", json!({"containers": [], "resourceClaims": []}))]
 #[case("spec.containers[0].teleport", json!({"containers": [{"name": "c", "teleport": 1}]}))]
@@ -117,4 +117,21 @@ fn a_host_network_pod_resolves_as_its_policy_says() {
     assert_eq!(host("ClusterFirst")["spec"]["dnsPolicy"], "Default");
     assert_eq!(host("ClusterFirstWithHostNet")["spec"]["dnsConfig"]["nameservers"], json!(["10.96.2.2"]));
     assert_eq!(host("ClusterFirst")["spec"].get("hostname"), None);
+}
+
+#[test]
+fn claims_are_the_hosts_and_a_pods_own_claim_is_named_after_it() {
+    let pod = pod(json!({"containers": [], "volumes": [
+        {"name": "data", "persistentVolumeClaim": {"claimName": "db", "readOnly": true}},
+        {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {"volumeName": "somebodys"}}}},
+    ]}));
+    let host = translate(&context(), &pod, &[]).unwrap().object;
+    let name = |claim: &str| names::translated("dev", "shop", claim);
+    assert_eq!(
+        host["spec"]["volumes"],
+        json!([
+            {"name": "data", "persistentVolumeClaim": {"claimName": name("db"), "readOnly": true}},
+            {"name": "scratch", "persistentVolumeClaim": {"claimName": name("web-scratch")}},
+        ])
+    );
 }

@@ -18,10 +18,10 @@ impl Visit<'_> {
         Ok(Value::Array(volumes))
     }
 
-    fn volume(&mut self, volume: &Map<String, Value>, path: &str) -> Result<Map<String, Value>, Refusal> {
+    fn volume(&mut self, volume: &Map<String, Value>, parent: &str) -> Result<Map<String, Value>, Refusal> {
         let mut host = Map::new();
         for (kind, source) in volume {
-            let path = format!("{path}.{kind}");
+            let path = format!("{parent}.{kind}");
             let rewritten = match kind.as_str() {
                 // `hostPath` is for the host's admission to judge, as it knows the policy.
                 "name" | "emptyDir" | "hostPath" | "image" => source.clone(),
@@ -44,10 +44,17 @@ impl Visit<'_> {
                 }
                 "projected" => self.projected(object(Some(source), &path)?, &path)?,
                 "persistentVolumeClaim" => {
-                    return Err(Refusal::new(
-                        path,
-                        "persistent volume claims are not supported in shared mode yet",
-                    ));
+                    let map = object(Some(source), &path)?;
+                    only(map, &["claimName", "readOnly"], &path)?;
+                    let mut claim = map.clone();
+                    claim.insert("claimName".into(), self.claim(text(map, "claimName", &path)?).into());
+                    claim.into()
+                }
+                // The nested controllers make the claim, owned by the pod, under this name (KEP-1698).
+                "ephemeral" => {
+                    let name = format!("{}-{}", self.origin.name, text(volume, "name", parent)?);
+                    host.insert("persistentVolumeClaim".into(), json!({"claimName": self.claim(&name)}));
+                    continue;
                 }
                 "awsElasticBlockStore"
                 | "azureDisk"
@@ -55,7 +62,6 @@ impl Visit<'_> {
                 | "cephfs"
                 | "cinder"
                 | "csi"
-                | "ephemeral"
                 | "fc"
                 | "flexVolume"
                 | "flocker"
@@ -76,6 +82,11 @@ impl Visit<'_> {
             host.insert(kind.clone(), rewritten);
         }
         Ok(host)
+    }
+
+    /// The host's name of a claim of the pod's namespace.
+    fn claim(&self, name: &str) -> String {
+        self.context.owner.host_name(&self.origin.namespace, name)
     }
 
     /// A volume of pod fields. Where some come from the pod's Secret it becomes a projection of both sources.
