@@ -32,24 +32,24 @@ pub enum Act {
     },
 }
 
+/// Grace in seconds for what was removed by force: enough to send a signal.
+const FORCED: u32 = 1;
+
 /// Decides. `host_origin` is the UID of the nested pod that the host pod was made for.
 pub fn decide(nested: Option<&Value>, host: Option<&Value>, host_origin: Option<&str>) -> Act {
     match (nested, host) {
         (None, None) => Act::Nothing,
-        // Removed by force, or while we were away.
-        (None, Some(host)) => end_host(host, None),
+        // Only force removes a nested pod that still has a host pod: whoever used it does not want to wait.
+        (None, Some(host)) => end_host(host, Some(FORCED)),
         (Some(nested), None) => without_host(nested),
         (Some(nested), Some(host)) if host_origin != uid(nested).as_deref() => {
             // Of an earlier pod of the same name; ours can only start when it has gone.
             end_host(host, grace(nested))
         }
-        (Some(nested), Some(host)) if is_ending(nested) => {
-            if is_ending(host) {
-                Act::Mirror
-            } else {
-                end_host(host, grace(nested))
-            }
-        }
+        (Some(nested), Some(host)) if is_ending(nested) => match end_host(host, grace(nested)) {
+            Act::Nothing => Act::Mirror,
+            end => end,
+        },
         (Some(nested), Some(host)) if is_ending(host) => match uid(nested) {
             Some(uid) if !is_finished(nested) => Act::EndNested { uid, grace: grace(host) },
             _ => Act::Mirror,
@@ -74,9 +74,12 @@ fn without_host(nested: &Value) -> Act {
     Act::Create
 }
 
-fn end_host(host: &Value, grace: Option<u32>) -> Act {
+/// Ends the host pod within `wanted` seconds, unless it is being ended as fast as that already.
+fn end_host(host: &Value, wanted: Option<u32>) -> Act {
+    let is_in_time =
+        is_ending(host) && wanted.is_none_or(|wanted| grace(host).is_some_and(|grace| grace <= wanted));
     match uid(host) {
-        Some(uid) if !is_ending(host) => Act::EndHost { uid, grace },
+        Some(uid) if !is_in_time => Act::EndHost { uid, grace: wanted },
         _ => Act::Nothing,
     }
 }
@@ -135,7 +138,9 @@ mod tests {
     #[case::drained(nested(None, &json!({"phase": "Running", "startTime": "t"})), host(Some(30)), Act::EndNested { uid: "n".into(), grace: Some(30) })]
     #[case::vanished(nested(None, &json!({"phase": "Running", "startTime": "t"})), None, Act::Finalize { uid: "n".into() })]
     #[case::finished_and_collected(nested(None, &json!({"phase": "Succeeded", "startTime": "t"})), None, Act::Nothing)]
-    #[case::forced(None, host(None), Act::EndHost { uid: "h".into(), grace: None })]
+    #[case::hurried(nested(Some(1), &Value::Null), host(Some(30)), Act::EndHost { uid: "h".into(), grace: Some(1) })]
+    #[case::forced(None, host(None), Act::EndHost { uid: "h".into(), grace: Some(1) })]
+    #[case::forced_while_stopping(None, host(Some(30)), Act::EndHost { uid: "h".into(), grace: Some(1) })]
     #[case::forced_and_stopping(None, host(Some(1)), Act::Nothing)]
     #[case::none(None, None, Act::Nothing)]
     fn each_pair_has_one_act(#[case] nested: Option<Value>, #[case] host: Option<Value>, #[case] act: Act) {
