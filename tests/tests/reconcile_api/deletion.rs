@@ -16,6 +16,7 @@ async fn delete(client: &Client, namespace: &str, name: &str) -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn a_cluster_that_never_ran_is_deleted() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -43,6 +44,7 @@ async fn a_cluster_that_never_ran_is_deleted() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn a_cluster_that_was_refused_is_deleted() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -54,6 +56,7 @@ async fn a_cluster_that_was_refused_is_deleted() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn the_virtual_kubelet_stops_first() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {

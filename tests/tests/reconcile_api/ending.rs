@@ -4,6 +4,7 @@ use super::*;
 use k8s_openapi::api::coordination::v1::Lease;
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn told_to_end_it_ends_and_gives_up_the_lease() -> Result<()> {
     let client = client().await?;
     let args = [

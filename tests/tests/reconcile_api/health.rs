@@ -49,6 +49,7 @@ async fn health(
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn health_follows_the_api_and_its_node() -> Result<()> {
     let server = ApiServer::start().await?;
     let client = server.client().await?;
@@ -85,6 +86,7 @@ async fn health_follows_the_api_and_its_node() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn an_api_of_other_authorities_is_not_trusted() -> Result<()> {
     let server = ApiServer::start().await?;
     let (registry, mut changes) = Registry::new();

@@ -17,6 +17,7 @@ use k8s_openapi::api::networking::v1::ServiceCIDR;
 use std::collections::HashMap;
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn a_cluster_gets_its_objects() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -77,6 +78,7 @@ async fn a_cluster_gets_its_objects() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn the_kubeconfig_leads_to_the_api_by_the_clusters_own_authorities() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -99,6 +101,7 @@ async fn the_kubeconfig_leads_to_the_api_by_the_clusters_own_authorities() -> Re
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn a_token_that_is_there_is_used() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -122,6 +125,7 @@ async fn a_token_that_is_there_is_used() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn authorities_of_a_users_own_are_used() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -195,6 +199,7 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn every_field_that_is_built_is_known_to_the_api_server() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {

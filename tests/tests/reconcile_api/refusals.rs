@@ -9,6 +9,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::DeleteParams;
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn a_bad_spec_makes_nothing_and_names_the_field() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -39,6 +40,7 @@ async fn a_bad_spec_makes_nothing_and_names_the_field() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn what_is_not_supported_is_said() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -52,6 +54,7 @@ async fn what_is_not_supported_is_said() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn somebody_elses_object_is_left_alone() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -78,6 +81,7 @@ async fn somebody_elses_object_is_left_alone() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn a_policy_that_is_missing_is_waited_for() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -104,6 +108,7 @@ async fn a_policy_that_is_missing_is_waited_for() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn a_server_that_the_host_refuses_is_told() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {

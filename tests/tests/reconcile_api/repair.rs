@@ -8,6 +8,7 @@ fn versions(objects: &BTreeMap<String, DynamicObject>) -> BTreeMap<String, Optio
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn a_reconcile_that_finds_all_well_writes_nothing() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -26,6 +27,7 @@ async fn a_reconcile_that_finds_all_well_writes_nothing() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn what_somebody_changes_is_put_right() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
@@ -54,6 +56,7 @@ async fn what_somebody_changes_is_put_right() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
 async fn a_change_of_the_spec_arrives() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
