@@ -108,11 +108,15 @@ pub async fn reconcile_clusters(
         events: Events::new(client.clone(), identity),
         retries: Retries::default(),
         images: args.images.clone(),
-        client,
+        client: client.clone(),
         caches,
         health,
         memory,
         metrics,
     });
-    watch::run(controller, context, changes, args.max_concurrent_reconciles, shutdown).await;
+    let running = watch::run(controller, context.clone(), changes, args.max_concurrent_reconciles, shutdown);
+    tokio::select! {
+        () = running => {}
+        () = context.health.follow_storage_classes(client) => {}
+    }
 }

@@ -7,6 +7,7 @@ pub mod labels;
 pub mod managers;
 pub mod names;
 pub mod quantity;
+pub mod storage;
 pub mod v1beta1;
 pub mod version;
 

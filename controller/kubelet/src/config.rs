@@ -1,5 +1,6 @@
 //! The configuration that the controller writes for one virtual kubelet.
 
+use k3k_api::v1beta1::SyncConfig;
 use k3k_translate::{Owner, pod::Context};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ pub enum Error {
 }
 
 /// `config.yaml`. The certificates and keys lie beside it, see [`Files`].
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
     /// Name of the Cluster.
@@ -58,6 +59,9 @@ pub struct Config {
     /// Capacity of the virtual node, resource name to quantity.
     #[serde(default)]
     pub capacity: BTreeMap<String, String>,
+    /// Which kinds of objects are copied to the host.
+    #[serde(default)]
+    pub sync: SyncConfig,
 }
 
 /// The files of the mounted Secret.
@@ -139,7 +143,7 @@ mod tests {
         )
         .unwrap();
         let config = Config::load(&path).unwrap();
-        assert_eq!(config.capacity["memory"], "4Gi");
+        assert_eq!((config.capacity["memory"].as_str(), &config.sync), ("4Gi", &SyncConfig::default()));
         assert_eq!(config.context().owner.uid, "u");
         std::fs::write(&path, "clusterName: dev\n").unwrap();
         assert!(Config::load(&path).unwrap_err().to_string().contains("missing field"));

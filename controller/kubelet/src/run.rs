@@ -7,7 +7,7 @@ use crate::converge;
 use crate::node::Heartbeat;
 use crate::pods::Pods;
 use crate::serving;
-use crate::sync::{data, events, services};
+use crate::sync::{claims, data, events, services};
 use crate::watch::{Name, follow};
 use crate::world::{World, core};
 use anyhow::Context as _;
@@ -50,6 +50,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tracing::info!(node = config.node_name, "the nested API answers");
 
     let context = config.context();
+    let sync = config.sync.clone();
     let pod = core("Pod");
     let on_our_node = watcher::Config::default().fields(&format!("spec.nodeName={}", config.node_name));
     let (nested_pods, nested_changes) = follow(Api::all_with(nested.clone(), &pod), &pod, on_our_node);
@@ -118,6 +119,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = copies => {}
         () = data::watch_nested(world.clone(), data_requests) => {}
         () = services::run(world.clone(), service_changes, shutdown.clone()) => {}
+        () = claims::run(world.clone(), sync, shutdown.clone()) => {}
         () = events::retell_all(world) => {}
         () = node => {}
         () = identity_change(&files, shutdown.clone()) => tracing::info!("our certificate was renewed; starting anew with it"),

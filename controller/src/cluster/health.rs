@@ -5,10 +5,12 @@
 
 mod access;
 mod nested;
+mod storage_classes;
 
 use super::Guarded;
 use super::build::Site;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use kube::Client;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,6 +64,7 @@ impl Default for Health {
 pub struct Registry {
     followed: Mutex<HashMap<String, Followed>>,
     changed: UnboundedSender<ObjectRef<Guarded>>,
+    classes: storage_classes::Known,
 }
 
 /// One cluster's entry. Dropping it ends its task.
@@ -83,7 +86,12 @@ impl Registry {
     /// An empty registry, and the Clusters whose health changes from now on.
     pub fn new() -> (Self, UnboundedReceiver<ObjectRef<Guarded>>) {
         let (changed, receiver) = unbounded();
-        (Self { followed: Mutex::default(), changed }, receiver)
+        (Self { followed: Mutex::default(), changed, classes: storage_classes::Known::default() }, receiver)
+    }
+
+    /// Follows the host's storage classes, which clusters may be offered. Never ends.
+    pub async fn follow_storage_classes(&self, host: Client) {
+        self.classes.follow(host).await;
     }
 
     /// Begins to follow a cluster, or goes on.
@@ -107,7 +115,9 @@ impl Registry {
                 }
             }
         };
-        let task = tokio::spawn(nested::follow(target.clone(), recheck.clone(), publish)).abort_handle();
+        let task =
+            tokio::spawn(nested::follow(target.clone(), recheck.clone(), self.classes.subscribe(), publish))
+                .abort_handle();
         followed.insert(site.uid.clone(), Followed { target, servers: String::new(), health, recheck, task });
     }
 

@@ -18,6 +18,7 @@ pub mod pods;
 pub mod reconcile;
 pub mod retry;
 pub mod status;
+pub mod storage_class;
 pub mod validate;
 pub mod watch;
 

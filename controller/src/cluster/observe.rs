@@ -10,7 +10,7 @@ use super::pods;
 use super::status::Parts;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k3k_api::labels::{self, component};
-use k3k_api::v1beta1::{Cluster, VirtualClusterPolicy, VirtualClusterPolicySpec};
+use k3k_api::v1beta1::{Cluster, ClusterSpec, SyncConfig, VirtualClusterPolicy, VirtualClusterPolicySpec};
 use k8s_openapi::api::core::v1::{Node, ResourceQuota};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -36,6 +36,14 @@ pub struct Observed {
     pub live: Live,
     /// Secrets that the spec names and that exist, by name.
     pub named_secrets: HashMap<String, kube::api::DynamicObject>,
+}
+
+impl Observed {
+    /// What is copied between the cluster and the host: as the policy says, else as the Cluster says.
+    pub fn sync(&self, spec: &ClusterSpec) -> SyncConfig {
+        let policy = self.policy.as_ref().and_then(|policy| policy.sync.clone());
+        policy.unwrap_or_else(|| spec.sync())
+    }
 }
 
 /// Reads everything. `namespace_labels` are those of the cluster's namespace.

@@ -146,6 +146,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         cluster_domain: kubelet::CLUSTER_DOMAIN.to_owned(),
         version: accepted.version.clone(),
         capacity: observed.capacity.clone(),
+        sync: observed.sync(spec),
     };
     let present = observed.live.get(Kind::Secret, &names.agent_config());
     let agent_secret = kubelet::secret(site, &agent_config, authorities, present, inputs.now)

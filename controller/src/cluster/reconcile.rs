@@ -111,7 +111,8 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
     let settled = Settled::new(&accepted, &observed, &workload, addresses.endpoint());
     apply::all(client, site, &observed.live, workload.configuration).await?;
     apply::all(client, site, &observed.live, workload.runners).await?;
-    context.health.follow(site, Target::new(site, &addresses, credentials.authorities));
+    let target = Target::new(site, &addresses, credentials.authorities);
+    context.health.follow(site, target.offering(observed.sync(spec)));
     Ok(settled)
 }
 

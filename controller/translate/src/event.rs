@@ -1,10 +1,10 @@
-//! Events that the host records about the host pods of tenants, retold about their nested pods.
+//! Events that the host records about the host pods and claims of tenants, retold about the nested ones.
 
 use crate::identity::{Origin, Owner};
 use crate::status::for_tenant;
 use serde_json::{Value, json};
 
-/// The nested Event for `event`, which the host recorded about the host pod of `origin`. `None` for what the nested
+/// The nested Event for `event`, which the host recorded about the host copy of `origin`. `None` for what the nested
 /// cluster has told already: its own scheduler has said where the pod runs.
 pub fn retell(owner: &Owner, event: &Value, origin: &Origin, node_name: &str) -> Option<Value> {
     if event["reason"] == "Scheduled" {
@@ -15,7 +15,7 @@ pub fn retell(owner: &Owner, event: &Value, origin: &Origin, node_name: &str) ->
     let host_name = event.pointer("/involvedObject/name").and_then(Value::as_str).unwrap_or_default();
     let message = event["message"].as_str().unwrap_or_default();
     let mut involved = json!({
-        "apiVersion": "v1", "kind": "Pod", "name": origin.name, "namespace": origin.namespace, "uid": origin.uid,
+        "apiVersion": "v1", "kind": event.pointer("/involvedObject/kind")?, "name": origin.name, "namespace": origin.namespace, "uid": origin.uid,
     });
     if let Some(path) = event.pointer("/involvedObject/fieldPath") {
         involved["fieldPath"] = path.clone();

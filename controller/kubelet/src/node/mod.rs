@@ -87,6 +87,7 @@ mod tests {
             cluster_domain: "cluster.local".into(),
             version: "v1.36.3+k3s1".into(),
             capacity: [("cpu".to_owned(), "2".to_owned())].into(),
+            sync: k3k_api::v1beta1::SyncConfig::default(),
         };
         let whole: Node =
             serde_json::from_value(status(&config, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")).unwrap();

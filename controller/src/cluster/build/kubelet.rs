@@ -7,7 +7,7 @@ use super::{
 use crate::args::Images;
 use jiff::Timestamp;
 use k3k_api::labels::{self, component};
-use k3k_api::v1beta1::{ClusterSpec, VirtualClusterPolicySpec};
+use k3k_api::v1beta1::{ClusterSpec, SyncConfig, VirtualClusterPolicySpec};
 use k3k_runtime::certificates::{self, Authority, Leaf, Pair, Usage, inspect, needs_renewal};
 use kube::api::DynamicObject;
 use serde::Serialize;
@@ -60,6 +60,8 @@ pub struct Config {
     pub version: String,
     /// What the node offers.
     pub capacity: capacity::Resources,
+    /// Which kinds of objects are copied to the host.
+    pub sync: SyncConfig,
 }
 
 /// What keeps the Secret from being made.
@@ -255,6 +257,7 @@ mod tests {
             cluster_domain: CLUSTER_DOMAIN.into(),
             version: "v1.36.3-k3s1".into(),
             capacity: BTreeMap::new(),
+            sync: SyncConfig::default(),
         }
     }
 

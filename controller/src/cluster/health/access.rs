@@ -46,7 +46,11 @@ fn cluster_role() -> Value {
         "metadata": { "name": USER, "labels": { MANAGED_BY: MANAGED_BY_CONTROLLER } },
         "rules": [
             // What pods are made of.
-            rule(&[""], &["configmaps", "secrets", "namespaces", "persistentvolumeclaims", "persistentvolumes"], &read),
+            rule(&[""], &["configmaps", "secrets", "namespaces", "persistentvolumeclaims"], &read),
+            // Volumes: what the host provides for claims, and how large it is by now.
+            rule(&[""], &["persistentvolumes"], &["get", "list", "watch", "create", "patch", "delete"]),
+            rule(&[""], &["persistentvolumeclaims/status"], &["patch"]),
+            rule(&["storage.k8s.io"], &["storageclasses"], &read),
             // Pods: run, report, remove. Creating is for mirrors of static pods and not needed.
             rule(&[""], &["pods"], &["get", "list", "watch", "delete", "patch"]),
             rule(&[""], &["pods/status"], &["get", "patch", "update"]),

@@ -1,5 +1,6 @@
 //! The task that follows one nested cluster.
 
+use super::storage_classes::{self, HostClasses};
 use super::{Health, Report, access};
 use crate::cluster::build::certificates::Authorities;
 use crate::cluster::build::{Site, base64};
@@ -7,6 +8,7 @@ use crate::cluster::plan::Addresses;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures::TryStreamExt as _;
 use k3k_api::managers;
+use k3k_api::v1beta1::SyncConfig;
 use k3k_runtime::certificates::{Leaf, Pair, Usage};
 use k8s_openapi::api::core::v1::Node;
 use kube::config::AuthInfo;
@@ -38,6 +40,7 @@ pub struct Target {
     address: SocketAddr,
     node: String,
     authorities: Arc<Authorities>,
+    sync: SyncConfig,
 }
 
 impl Target {
@@ -48,7 +51,14 @@ impl Target {
             address: (addresses.api, addresses.api_port).into(),
             node: site.names().node(),
             authorities: Arc::new(authorities),
+            sync: SyncConfig::default(),
         }
+    }
+
+    /// The same, with what of the host is offered inside.
+    #[must_use]
+    pub fn offering(self, sync: SyncConfig) -> Self {
+        Self { sync, ..self }
     }
 
     /// A new certificate of ours.
@@ -73,6 +83,7 @@ impl PartialEq for Target {
         };
         self.endpoint == other.endpoint
             && self.node == other.node
+            && self.sync == other.sync
             && certificates(self) == certificates(other)
     }
 }
@@ -81,6 +92,7 @@ impl PartialEq for Target {
 pub(super) async fn follow(
     target: Target,
     recheck: Arc<Notify>,
+    classes: HostClasses,
     publish: impl Fn(&dyn Fn(&mut Health)) + Send + 'static,
 ) {
     let report_api = |report: Report| {
@@ -97,7 +109,8 @@ pub(super) async fn follow(
     loop {
         let client = until_ready(&target, &recheck, &report_api).await;
         tokio::select! {
-            () = follow_node(client, &target.node, &report_node) => {}
+            () = follow_node(client.clone(), &target.node, &report_node) => {}
+            () = storage_classes::offer(client, classes.clone(), &target.sync) => {}
             () = recheck.notified() => {}
         }
     }

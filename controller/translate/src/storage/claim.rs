@@ -1,7 +1,8 @@
 //! A nested claim as a claim of the host.
 
-use super::{HOST_CLASS, PROVISIONER, volume_name};
+use super::volume_name;
 use crate::{Origin, Owner, Refusal};
+use k3k_api::storage::{HOST_CLASS, PROVISIONER};
 use serde_json::{Map, Value, json};
 
 /// The host claim for a nested one. `class` is the nested class that the claim names, if there is one of that name.

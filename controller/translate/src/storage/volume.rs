@@ -1,9 +1,10 @@
 //! The volume of the nested cluster that stands for a claim of the host.
 
-use super::{PROVISIONER, capacity_request};
+use super::capacity_request;
 use crate::status::for_tenant;
 use crate::{Origin, Owner};
 use k3k_api::labels::{self, SYNC_FROM_HOST, SYNC_SOURCE};
+use k3k_api::storage::PROVISIONER;
 use serde_json::{Map, Value, json};
 
 /// The scheduler's word that a pod waits for the claim (`WaitForFirstConsumer`).
