@@ -64,6 +64,12 @@ test: deps ## all tests: unit, snapshot, mock, real API server, krew, and end to
 bench: lab ## how fast and how small, beside the bare server pod
 	@K3K_BIN="$(CURDIR)/$(BINARIES_DIR)" tests/lab/in-host tests/bench
 
+.PHONY: conformance
+conformance: lab ## Kubernetes' own tests in a nested cluster (TARGET=host: on the lab itself), resumable: docs/conformance.md
+	@tests/conformance/build
+	@tests/conformance/bring-in
+	@K3K_BIN="$(CURDIR)/$(BINARIES_DIR)" tests/lab/in-host tests/conformance/all
+
 .PHONY: check
 check: ## format, lints, licences and advisories
 	cargo fmt --all --check
