@@ -77,7 +77,7 @@ mod tests {
             json!({
                 "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
                 "metadata": {"name": "fast", "labels": {"k3k.io/sync-source": "host"}, "annotations": {DEFAULT: "true"}},
-                "provisioner": "k3k.io/host", "parameters": {"class": "fast"},
+                "provisioner": "host.k3k.io", "parameters": {"class": "fast"},
                 "allowVolumeExpansion": true, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
             })
         );

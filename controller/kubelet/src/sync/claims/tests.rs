@@ -109,7 +109,7 @@ fn volume(uid: &str, reclaim: &str) -> Value {
         "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("pvc-{uid}"), "uid": "v-uid"},
         "spec": {
             "capacity": {"storage": "1Gi"}, "persistentVolumeReclaimPolicy": reclaim,
-            "csi": {"driver": "k3k.io/host", "volumeHandle": "h", "volumeAttributes": {"k3k.io/namespace": "shop", "k3k.io/name": "data"}},
+            "csi": {"driver": "host.k3k.io", "volumeHandle": "h", "volumeAttributes": {"k3k.io/namespace": "shop", "k3k.io/name": "data"}},
         },
     })
 }
