@@ -8,7 +8,7 @@ use crate::node::Heartbeat;
 use crate::pods::Pods;
 use crate::serving;
 use crate::sync::{claims, data, events, services};
-use crate::watch::{Name, follow};
+use crate::watch::{Change, Name, both, follow};
 use crate::world::{World, core};
 use anyhow::Context as _;
 use backon::{ExponentialBuilder, Retryable};
@@ -83,12 +83,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             async move { pods.step(&name).await }.boxed()
         }
     });
-    let changes = futures::stream::select(
-        nested_changes.map(|change| (true, change)),
-        host_changes.map(|change| (false, change)),
-    );
+    let changes = both(nested_changes, host_changes);
+    // Whether all host pods are known, sent anew whenever one changes.
+    let (tell_of_pods, host_pods_changed) = tokio::sync::watch::channel(false);
     let follow_pods = changes.for_each(|(is_nested, change)| {
         pods.ask(&requests, is_nested, &change);
+        if !is_nested {
+            tell_of_pods.send_modify(|known| *known |= matches!(change, Change::Relisted));
+        }
         futures::future::ready(())
     });
     let (data_requests, data_queue) = converge::queue();
@@ -118,7 +120,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = follow_pods => {}
         () = copies => {}
         () = data::watch_nested(world.clone(), data_requests) => {}
-        () = services::run(world.clone(), service_changes, shutdown.clone()) => {}
+        () = services::run(world.clone(), sync.clone(), service_changes, host_pods_changed, shutdown.clone()) => {}
         () = claims::run(world.clone(), sync, shutdown.clone()) => {}
         () = events::retell_all(world) => {}
         () = node => {}

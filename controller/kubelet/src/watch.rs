@@ -106,3 +106,11 @@ pub fn follow(
         });
     (store, stream)
 }
+
+/// The changes of both sides, each with whether it is of the nested side.
+pub fn both(
+    nested: impl Stream<Item = Change> + Send + 'static,
+    host: impl Stream<Item = Change> + Send + 'static,
+) -> impl Stream<Item = (bool, Change)> + Send + 'static {
+    futures::stream::select(nested.map(|change| (true, change)), host.map(|change| (false, change)))
+}

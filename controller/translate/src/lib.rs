@@ -3,6 +3,7 @@
 //! build has never heard of is refused by name instead of being lost.
 
 pub mod data;
+pub mod endpoints;
 pub mod event;
 pub mod identity;
 pub mod pod;

@@ -1,6 +1,8 @@
 //! What follows tenants' pods into the host, and what the host says back.
 
 pub mod claims;
+pub mod copy;
 pub mod data;
+pub mod endpoints;
 pub mod events;
 pub mod services;

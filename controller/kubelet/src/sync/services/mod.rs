@@ -1,0 +1,212 @@
+//! Services, so that the addresses nested DNS answers lead to the pods in the host, and what the host gives out for them –
+//! node ports, load balancers – is shown in the nested cluster.
+
+mod converge;
+mod exchange;
+
+use crate::converge::{Next, Requests};
+use crate::sync::endpoints::{self, Notices};
+use crate::watch::{Change, Listed, Name, both, follow, json, nested_name, origin};
+use crate::world::{World, core, lock};
+use converge::Error;
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use futures::{FutureExt, Stream, StreamExt};
+use k3k_api::labels;
+use k3k_api::v1beta1::{SyncConfig, SyncedKind};
+use k3k_translate::Refusal;
+use kube::api::DynamicObject;
+use kube::runtime::events::{Event as Notice, EventType};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch::Receiver;
+use tokio_util::sync::CancellationToken;
+
+const AT_ONCE: usize = 8;
+/// Longest message of an Event (validation of events.k8s.io/v1), in bytes.
+const LONGEST_NOTE: usize = 1024;
+
+struct Services {
+    world: Arc<World>,
+    sync: SyncConfig,
+    host: Store<DynamicObject>,
+    listed: Listed,
+    /// Tells who follows endpoints which Service changed; `None` for all.
+    endpoints: UnboundedSender<Option<Name>>,
+    /// What tenants were told is left out of their Services, with the UID of the Service.
+    told: Mutex<HashMap<Name, (String, Vec<Refusal>)>>,
+}
+
+/// Keeps the host Services and the endpoints of this cluster in agreement with the nested ones until `shutdown`.
+/// `nested_changes` fill the world's cache of nested Services; `pods` says that the host pods may have changed, and is true
+/// once all are known.
+pub async fn run(
+    world: Arc<World>,
+    sync: SyncConfig,
+    nested_changes: impl Stream<Item = Change> + Send + 'static,
+    pods: Receiver<bool>,
+    shutdown: CancellationToken,
+) {
+    let resource = core("Service");
+    let ours = format!("{}={}", labels::CLUSTER_NAME, world.context.owner.cluster);
+    let (host, host_changes) =
+        follow(world.host_api("Service"), &resource, watcher::Config::default().labels(&ours));
+    let (sender, services) = unbounded();
+    let follow_endpoints =
+        endpoints::run(world.clone(), sync.clone(), Notices { services, pods }, shutdown.clone());
+    let services = Arc::new(Services {
+        world,
+        sync,
+        host,
+        listed: Listed::default(),
+        endpoints: sender,
+        told: Mutex::default(),
+    });
+    let (requests, queue) = crate::converge::queue();
+    let work = crate::converge::run(queue, AT_ONCE, shutdown, {
+        let services = services.clone();
+        move |name| {
+            let services = services.clone();
+            async move { services.step(&name).await }.boxed()
+        }
+    });
+    let changes = both(nested_changes, host_changes).for_each(|(is_nested, change)| {
+        services.ask(&requests, is_nested, &change);
+        futures::future::ready(())
+    });
+    tokio::select! {
+        () = work => {}
+        () = changes => {}
+        () = follow_endpoints => {}
+    }
+}
+
+/// Whether a nested Service is one that `sync` copies.
+pub(super) fn is_selected(sync: &SyncConfig, nested: &Value) -> bool {
+    let labels =
+        nested.pointer("/metadata/labels").and_then(|labels| serde_json::from_value(labels.clone()).ok());
+    sync.selects(SyncedKind::Service, &labels.unwrap_or_default())
+}
+
+/// A nested Service, from the cache.
+pub(super) fn nested_service(world: &World, name: &Name) -> Option<Value> {
+    let key = ObjectRef::new_with(&name.name, core("Service")).within(&name.namespace);
+    world.nested_services.get(&key).map(|service| json(&service))
+}
+
+/// Tells the tenant something about a Service by an Event on it.
+pub(super) async fn notice(world: &World, service: &Value, reason: &str, kind: EventType, note: &str) {
+    let Ok(object) = serde_json::from_value::<DynamicObject>(service.clone()) else { return };
+    let mut end = note.len().min(LONGEST_NOTE);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    let notice = Notice {
+        type_: kind,
+        reason: reason.to_owned(),
+        note: Some(note[..end].to_owned()),
+        action: "Sync".to_owned(),
+        secondary: None,
+    };
+    let reference = kube::Resource::object_ref(&object, &core("Service"));
+    if let Err(error) = world.recorder.publish(&notice, &reference).await {
+        tracing::warn!(reason, note, %error, "what happened to a service could not be recorded as an event");
+    }
+}
+
+/// The refusals in one text.
+pub(super) fn joined(refusals: &[Refusal]) -> String {
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Services {
+    fn ask(&self, requests: &Requests<Name>, is_nested: bool, change: &Change) {
+        self.listed.note(is_nested, change);
+        let owner = &self.world.context.owner;
+        let made_for = |service: &DynamicObject| origin(owner, service).map(Name::from);
+        // The receiver is gone only when the process is ending.
+        let pass_on = |name: Option<Name>| drop(self.endpoints.unbounded_send(name));
+        match change {
+            Change::Object(service) if is_nested => {
+                if let Some(name) = nested_name(service) {
+                    pass_on(Some(name.clone()));
+                    requests.send(name);
+                }
+            }
+            Change::Object(service) => requests.send_all(made_for(service)),
+            Change::Relisted => {
+                if is_nested {
+                    pass_on(None);
+                }
+                requests.send_all(
+                    self.world.nested_services.state().iter().filter_map(|service| nested_name(service)),
+                );
+                requests.send_all(self.host.state().iter().filter_map(|service| made_for(service)));
+            }
+        }
+    }
+
+    async fn step(&self, name: &Name) -> Next {
+        if !self.listed.both() {
+            return Next::Done;
+        }
+        match self.converge(name).await {
+            Ok(next) => next,
+            Err(error) => self.tell(name, &error).await,
+        }
+    }
+
+    /// Tells the tenant what keeps a Service from being as asked, where the tenant or the host's policy must change. Gives what
+    /// follows.
+    async fn tell(&self, name: &Name, error: &Error) -> Next {
+        let (reason, next) = match error {
+            Error::Api { .. } => {
+                tracing::warn!(service = %name, %error, "a service is out of date");
+                return Next::Retry;
+            }
+            // The Service itself must change, and a change brings us back.
+            Error::Refused(_) => ("NotSupported", Next::Done),
+            Error::NotShown { .. } => ("NodePortNotShown", Next::Refused),
+            Error::Taken(_) => ("HostNameTaken", Next::Refused),
+            Error::Denied { reason, .. } => (*reason, Next::Refused),
+        };
+        let message = error.to_string();
+        tracing::info!(service = %name, reason, message, "a service is not as its tenant asked");
+        if let Some(service) = nested_service(&self.world, name) {
+            notice(&self.world, &service, reason, EventType::Warning, &message).await;
+        }
+        next
+    }
+
+    /// Tells, once, what of a Service is not taken to the host.
+    async fn tell_left_out(&self, name: &Name, nested: &Value) {
+        let left_out = k3k_translate::service::left_out(nested);
+        let uid = nested["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let note = joined(&left_out);
+        {
+            let mut told = lock(&self.told);
+            let is_told = told.get(name).is_some_and(|known| *known == (uid.clone(), left_out.clone()));
+            if left_out.is_empty() {
+                told.remove(name);
+                return;
+            }
+            if is_told {
+                return;
+            }
+            told.insert(name.clone(), (uid, left_out));
+        }
+        notice(
+            &self.world,
+            nested,
+            "NotInHost",
+            EventType::Warning,
+            &format!("not taken to the host: {note}"),
+        )
+        .await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
