@@ -39,6 +39,9 @@ pub fn of_pod(nested: &Value, host: &Value, node_ip: &str) -> Value {
     Value::Object(status)
 }
 
+/// Set by the kubelet and, when it evicts, by the control plane.
+const SHARED_CONDITION: &str = "DisruptionTarget";
+
 /// Conditions that the kubelet writes come from the host; all others are the nested cluster's.
 const KUBELET_CONDITIONS: [&str; 8] = [
     "Initialized",
@@ -46,7 +49,7 @@ const KUBELET_CONDITIONS: [&str; 8] = [
     "Ready",
     "PodReadyToStartContainers",
     "AllContainersRestarting",
-    "DisruptionTarget",
+    SHARED_CONDITION,
     "PodResizePending",
     "PodResizeInProgress",
 ];
@@ -57,7 +60,11 @@ fn conditions(nested: &Value, host: &Value) -> Vec<Value> {
     };
     let from_kubelet =
         |condition: &Value| condition["type"].as_str().is_some_and(|kind| KUBELET_CONDITIONS.contains(&kind));
-    let mut all: Vec<Value> = list(nested).into_iter().filter(|condition| !from_kubelet(condition)).collect();
+    let told_by_host = |condition: &Value| list(host).iter().any(|told| told["type"] == condition["type"]);
+    let stays = |condition: &Value| {
+        !from_kubelet(condition) || (condition["type"] == SHARED_CONDITION && !told_by_host(condition))
+    };
+    let mut all: Vec<Value> = list(nested).into_iter().filter(stays).collect();
     let gate = unmet_gate(nested, &all);
     for mut condition in list(host).into_iter().filter(from_kubelet) {
         if condition.get("observedGeneration").is_some()
@@ -190,5 +197,14 @@ mod tests {
             again["conditions"][0]["lastTransitionTime"], "t1",
             "an unchanged refusal writes nothing new"
         );
+    }
+
+    #[test]
+    fn an_eviction_in_the_nested_cluster_stays_visible() {
+        let evicted = |reason: &str| json!({"type": "DisruptionTarget", "status": "True", "reason": reason});
+        let nested = json!({"status": {"conditions": [evicted("EvictionByEvictionAPI")]}});
+        assert_eq!(conditions(&nested, &json!({})), [evicted("EvictionByEvictionAPI")]);
+        let host = json!({"status": {"conditions": [evicted("TerminationByKubelet")]}});
+        assert_eq!(conditions(&nested, &host), [evicted("TerminationByKubelet")]);
     }
 }
