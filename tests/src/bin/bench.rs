@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use k3k_api::v1beta1::Cluster;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, wait, watcher};
 use kube::{Client, Config};
@@ -34,7 +34,7 @@ async fn main() -> Result<()> {
     let _ = Api::<Namespace>::all(host.clone())
         .create(&PostParams::default(), &object(json!({"metadata": {"name": NAMESPACE}}))?)
         .await;
-    let result = measure(&host, rounds, pods).await;
+    let result = Box::pin(measure(&host, rounds, pods)).await;
     Api::<Namespace>::all(host).delete(NAMESPACE, &DeleteParams::default()).await?;
     result
 }
@@ -42,7 +42,7 @@ async fn main() -> Result<()> {
 async fn measure(host: &Client, rounds: usize, pods: usize) -> Result<()> {
     let (mut bare, mut created) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        bare.push(bare_server(host, round).await?);
+        bare.push(Box::pin(bare_server(host, round)).await?);
         created.push(cluster(host, &format!("bench-{round}")).await?);
         if round + 1 < rounds {
             delete(&format!("bench-{round}")).await?;
@@ -132,7 +132,7 @@ async fn cluster(host: &Client, name: &str) -> Result<Duration> {
         bail!("kubectl k3k create {name} failed");
     }
     let client = nested(name).await?;
-    let nodes = Api::<k8s_openapi::api::core::v1::Node>::all(client).list(&Default::default()).await?;
+    let nodes = Api::<k8s_openapi::api::core::v1::Node>::all(client).list(&ListParams::default()).await?;
     let ready = |node: &k8s_openapi::api::core::v1::Node| {
         let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
         conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")

@@ -59,7 +59,7 @@ async fn exec_by_websocket_carries_input_output_and_exit_code() -> Result<()> {
 #[ignore = "needs target/lab/bin/k3s: make test"]
 async fn a_mebibyte_comes_back_unchanged() -> Result<()> {
     bridged(true, async |bridge| {
-        let sent: String = (0..65_536).map(|line| format!("line {line:010}\n")).collect();
+        let sent: String = (0..65_536).fold(String::new(), |text, line| text + &format!("line {line:010}\n"));
         let output = bridge.kubectl(true, &sent, &["exec", "-i", "web", "--", "cat"]).await?;
         let (code, stdout, _) = text(&output);
         assert_eq!(code, Some(0));
