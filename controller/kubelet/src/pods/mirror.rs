@@ -11,6 +11,7 @@ use k3k_translate::pod::{Translated, amounts, ephemeral_containers, mutable, tra
 use k3k_translate::status::of_pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
+use kube::core::Status;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ impl Pods {
         self.keep_secret(name, nested, host, &translated).await
     }
 
-    /// Replaces the status of the nested pod, if it is still the same pod.
+    /// Replaces the status of the nested pod, if nobody has written since we read it: conditions of the nested control plane, which are
+    /// kept, must not be lost to an older view of them.
     pub(super) async fn write_status(
         &self,
         name: &Name,
@@ -42,7 +44,7 @@ impl Pods {
             return Ok(());
         }
         let patch = json!([
-            {"op": "test", "path": "/metadata/uid", "value": nested["metadata"]["uid"]},
+            {"op": "test", "path": "/metadata/resourceVersion", "value": nested["metadata"]["resourceVersion"]},
             {"op": "replace", "path": "/status", "value": status},
         ]);
         let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).map_err(|error| Error::Api {
@@ -52,8 +54,8 @@ impl Pods {
         let api = self.world.nested_api("Pod", &name.namespace);
         let result = api.patch_status(&name.name, &PatchParams::default(), &patch).await;
         match result {
-            // The test failed: another pod of that name by now, whose own events bring us back.
-            Err(kube::Error::Api(status)) if status.code == 422 && status.message.contains("test") => Ok(()),
+            // The test failed. What was written in between, or another pod of that name, brings us back.
+            Err(kube::Error::Api(status)) if is_failed_test(&status) => Ok(()),
             result => gone_is_fine(result.map(drop)).map_err(Error::api("write the pod's status")),
         }
     }
@@ -139,4 +141,9 @@ impl Pods {
         let left = self.secrets.remaining(&origin.uid, Timestamp::now());
         Ok(left.map_or(Next::Done, |left| Next::After(left.max(Duration::from_secs(1)))))
     }
+}
+
+/// Whether a JSON patch was refused for its test: like an invalid object, but without a field to blame.
+fn is_failed_test(status: &Status) -> bool {
+    status.code == 422 && status.details.as_ref().is_none_or(|details| details.causes.is_empty())
 }

@@ -157,7 +157,7 @@ async fn a_denial_of_the_host_reaches_the_tenant() {
         format!("admission webhook \"pods.k3k.io\" denied the request: pod {} is privileged", host_name());
     host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await.refuse(403, "Forbidden", &message);
     let call = nested.expect("PATCH", "/api/v1/namespaces/default/pods/web/status").await;
-    assert_eq!(call.body[0], json!({"op": "test", "path": "/metadata/uid", "value": "n-uid"}));
+    assert_eq!(call.body[0], json!({"op": "test", "path": "/metadata/resourceVersion", "value": "5"}));
     let waiting = &call.body[1]["value"]["containerStatuses"][0]["state"]["waiting"];
     assert_eq!(waiting["reason"], "HostAdmissionDenied");
     assert_eq!(
@@ -290,4 +290,18 @@ async fn before_both_sides_are_known_nothing_is_done() {
     let (requests, _) = crate::converge::queue();
     unlisted.ask(&requests, false, &Change::Relisted);
     assert_eq!(unlisted.step(&name).await, Next::Done, "the host pod is not taken for an orphan");
+}
+
+#[tokio::test]
+async fn a_status_written_in_between_is_not_overwritten() {
+    let running = json!({"phase": "Running", "podIP": "10.244.0.7", "hostIP": "10.0.0.1"});
+    let Stage { pods, mut nested, name, .. } = stage(Some(nested_pod(&plain())), Some(host_pod(&running)));
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let call = nested.expect("PATCH", "/api/v1/namespaces/default/pods/web/status").await;
+    assert_eq!(call.body[0]["path"], "/metadata/resourceVersion");
+    call.answer(
+        422,
+        &json!({"kind": "Status", "status": "Failure", "reason": "Invalid", "details": {}, "code": 422, "message": "the server rejected our request due to an error in our request"}),
+    );
+    assert_eq!(step.await.unwrap(), Next::Done, "the newer version is on its way to us");
 }
