@@ -166,8 +166,7 @@ fn endpoints_that_a_tenant_names_lead_to_own_pods_only() -> Result<()> {
     ]}))?;
     for name in ["by-slice", "by-endpoints"] {
         let address = cluster.run(&["get", "service", name, "-o", "jsonpath={.spec.clusterIP}"])?;
-        let fetch =
-            || cluster.run(&["exec", "web", "--", "wget", "-qO-", "-T5", &format!("http://{address}")]);
+        let fetch = || cluster.run(&["exec", "web", "--", "wget", "-qO-", &format!("http://{address}")]);
         eventually(name, fetch, |page| page == "it works")?;
     }
     let in_host = || {
