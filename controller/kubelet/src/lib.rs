@@ -7,6 +7,8 @@ pub mod args;
 pub mod clients;
 pub mod config;
 pub mod converge;
+#[cfg(test)]
+mod fixture;
 pub mod node;
 pub mod pods;
 mod run;

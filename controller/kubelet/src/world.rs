@@ -55,6 +55,11 @@ impl World {
         Api::namespaced_with(self.nested.clone(), namespace, &core(kind))
     }
 
+    /// The nested object that a host copy of ours was made for.
+    pub fn made_for(&self, host: &DynamicObject) -> Option<Name> {
+        origin(&self.context.owner, host).map(Name::from)
+    }
+
     /// The nested pod, if it is bound to our node.
     pub fn nested_pod(&self, name: &Name) -> Option<Value> {
         let key = ObjectRef::new_with(&name.name, core("Pod")).within(&name.namespace);

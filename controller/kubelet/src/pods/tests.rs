@@ -1,15 +1,9 @@
 //! The calls that converging a pod makes, on mock API servers.
 
 use super::*;
-use crate::world::core;
-use k3k_runtime::scenario::{Scenario, client};
-use k3k_translate::{Owner, pod::Context};
-use kube::api::DynamicObject;
-use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::Event;
+use crate::fixture::{Seen, world};
+use k3k_runtime::scenario::Scenario;
 use serde_json::{Value, json};
-use std::sync::Mutex;
 
 struct Stage {
     pods: Pods,
@@ -20,45 +14,13 @@ struct Stage {
 
 /// A kubelet that sees these pods.
 fn stage(nested_pod: Option<Value>, host_pod: Option<Value>) -> Stage {
-    let (host, host_calls) = client();
-    let (nested, nested_calls) = client();
-    let store = |kind: &str, pod: Option<Value>| {
-        let mut writer = Writer::<DynamicObject>::new(core(kind));
-        writer.apply_watcher_event(&Event::Init);
-        if let Some(pod) = pod {
-            writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(pod).unwrap()));
-        }
-        writer.apply_watcher_event(&Event::InitDone);
-        writer.as_reader()
-    };
-    let owner = Owner { cluster: "dev".into(), namespace: "k3k-dev".into(), uid: "c-uid".into() };
-    let world = World {
-        context: Context {
-            owner,
-            node_name: "k3k-dev".into(),
-            node_ip: "10.96.3.3".into(),
-            server_ip: "10.96.1.1".into(),
-            dns_ip: "10.96.2.2".into(),
-            cluster_domain: "cluster.local".into(),
-        },
-        host,
-        recorder: Recorder::new(
-            nested.clone(),
-            Reporter { controller: "k3k-kubelet".into(), instance: None },
-        ),
-        nested,
-        nested_pods: store("Pod", nested_pod),
-        nested_services: store("Service", None),
-        host_pods: store("Pod", host_pod),
-        uses: Mutex::default(),
-        origins: Mutex::default(),
-    };
+    let (world, host, nested) = world(Seen { nested_pod, host_pod, ..Seen::default() });
     let name = Name { namespace: "default".into(), name: "web".into() };
     let pods = Pods::new(Arc::new(world));
     let (requests, _) = crate::converge::queue();
     pods.ask(&requests, true, &Change::Relisted);
     pods.ask(&requests, false, &Change::Relisted);
-    Stage { pods, host: host_calls, nested: nested_calls, name }
+    Stage { pods, host, nested, name }
 }
 
 fn nested_pod(spec: &Value) -> Value {

@@ -1,13 +1,14 @@
 //! Endpoints that tenants name themselves, for Services without a selector: written as `EndpointSlice`s, or as Endpoints that
 //! the nested cluster makes slices of. What is allowed is said in [`k3k_translate::endpoints`].
 
-use crate::converge::{Next, Requests, queue, run as work_on};
+use crate::converge::{Next, Requests, queue};
 use crate::sync::copy;
+use crate::sync::pairs::{self, Lists, Pairs};
 use crate::sync::services::{is_selected, joined, nested_service, notice};
-use crate::watch::{Change, Name, follow, json, nested_name, origin};
+use crate::watch::{Name, follow, json, nested_name, origin};
 use crate::world::{World, lock};
+use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
-use futures::{FutureExt, Stream, StreamExt};
 use k3k_api::v1beta1::SyncConfig;
 use k3k_api::{labels, managers};
 use k3k_translate::endpoints::{self, BY_SELECTOR, MANAGED_BY, PodAddresses, SERVICE_NAME};
@@ -20,7 +21,6 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -40,8 +40,8 @@ struct Endpoints {
     sync: SyncConfig,
     nested: Store<DynamicObject>,
     host: Store<DynamicObject>,
-    /// Which lists were complete once: nested slices, host slices, nested Services, host pods.
-    listed: [AtomicBool; 4],
+    /// Nested slices, host slices, nested Services, host pods.
+    listed: Lists,
     /// What tenants were told is refused, by slice.
     told: Mutex<HashMap<Name, Vec<Refusal>>>,
 }
@@ -61,19 +61,13 @@ pub async fn run(world: Arc<World>, sync: SyncConfig, notices: Notices, shutdown
     let everywhere = Api::all_with(world.nested.clone(), &slice());
     let (nested, nested_changes) = follow(everywhere, &slice(), watcher::Config::default().labels(&theirs));
     let slices =
-        Arc::new(Endpoints { world, sync, nested, host, listed: Default::default(), told: Mutex::default() });
+        Arc::new(Endpoints { world, sync, nested, host, listed: Lists::new(4), told: Mutex::default() });
     let (requests, queue) = queue();
-    let work = work_on(queue, AT_ONCE, shutdown, {
-        let slices = slices.clone();
-        move |name| {
-            let slices = slices.clone();
-            async move { slices.step(&name).await }.boxed()
-        }
-    });
+    let made_for = |slice: &DynamicObject| slices.world.made_for(slice);
     tokio::select! {
-        () = work => {}
-        () = slices.follow(0, nested_changes, &requests, nested_name) => {}
-        () = slices.follow(1, host_changes, &requests, |host| slices.made_for(host)) => {}
+        () = pairs::work(slices.clone(), queue, AT_ONCE, shutdown) => {}
+        () = pairs::follow(&*slices, 0, nested_changes, &requests, nested_name) => {}
+        () = pairs::follow(&*slices, 1, host_changes, &requests, made_for) => {}
         () = slices.follow_services(notices.services, &requests) => {}
         () = slices.follow_pods(notices.pods, &requests) => {}
     }
@@ -85,28 +79,34 @@ fn service_of(slice: &DynamicObject) -> Option<Name> {
     Some(Name { namespace: slice.metadata.namespace.clone()?, name: labels.get(SERVICE_NAME)?.clone() })
 }
 
-impl Endpoints {
-    fn made_for(&self, host: &DynamicObject) -> Option<Name> {
-        origin(&self.world.context.owner, host).map(Name::from)
+impl Pairs for Endpoints {
+    fn lists(&self) -> &Lists {
+        &self.listed
     }
 
-    async fn follow(
-        &self,
-        list: usize,
-        changes: impl Stream<Item = Change>,
-        requests: &Requests<Name>,
-        concerns: impl Fn(&DynamicObject) -> Option<Name>,
-    ) {
-        let changes = changes.for_each(|change| {
-            match change {
-                Change::Object(object) => requests.send_all(concerns(&object)),
-                Change::Relisted => self.relisted(list, requests),
+    fn known(&self) -> Vec<Name> {
+        let (nested, host) = (self.nested.state(), self.host.state());
+        let nested = nested.iter().filter_map(|slice| nested_name(slice));
+        nested.chain(host.iter().filter_map(|slice| self.world.made_for(slice))).collect()
+    }
+
+    async fn act(&self, name: &Name) -> Next {
+        match self.converge(name).await {
+            Ok(()) => Next::Done,
+            Err(copy::Error::Api(kube::Error::Api(status))) if status.is_conflict() => Next::Retry,
+            Err(error @ copy::Error::Api(_)) => {
+                tracing::warn!(slice = %name, %error, "endpoints are out of date");
+                Next::Retry
             }
-            futures::future::ready(())
-        });
-        changes.await;
+            Err(error) => {
+                self.tell(name, &[Refusal::new(name.to_string(), error.to_string())]).await;
+                Next::Refused
+            }
+        }
     }
+}
 
+impl Endpoints {
     async fn follow_services(&self, services: UnboundedReceiver<Option<Name>>, requests: &Requests<Name>) {
         let changes = services.for_each(|changed| {
             match changed {
@@ -132,31 +132,6 @@ impl Endpoints {
         }
         // The sender is gone only when the process is ending.
         futures::future::pending::<()>().await;
-    }
-
-    fn relisted(&self, list: usize, requests: &Requests<Name>) {
-        self.listed[list].store(true, Ordering::Release);
-        requests.send_all(self.nested.state().iter().filter_map(|slice| nested_name(slice)));
-        requests.send_all(self.host.state().iter().filter_map(|slice| self.made_for(slice)));
-    }
-
-    async fn step(&self, name: &Name) -> Next {
-        // Before all lists are complete an absence means nothing; the last of them asks for everything.
-        if !self.listed.iter().all(|listed| listed.load(Ordering::Acquire)) {
-            return Next::Done;
-        }
-        match self.converge(name).await {
-            Ok(()) => Next::Done,
-            Err(copy::Error::Api(kube::Error::Api(status))) if status.is_conflict() => Next::Retry,
-            Err(error @ copy::Error::Api(_)) => {
-                tracing::warn!(slice = %name, %error, "endpoints are out of date");
-                Next::Retry
-            }
-            Err(error) => {
-                self.tell(name, &[Refusal::new(name.to_string(), error.to_string())]).await;
-                Next::Refused
-            }
-        }
     }
 
     async fn converge(&self, name: &Name) -> Result<(), copy::Error> {

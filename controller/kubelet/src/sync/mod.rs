@@ -5,4 +5,5 @@ pub mod copy;
 pub mod data;
 pub mod endpoints;
 pub mod events;
+pub mod pairs;
 pub mod services;

@@ -4,10 +4,10 @@
 mod converge;
 mod events;
 
-use crate::converge::{Next, Requests, queue, run as work_on};
-use crate::watch::{Change, Name, follow, json, nested_name, origin};
+use crate::converge::{Next, queue};
+use crate::sync::pairs::{self, Lists, Pairs};
+use crate::watch::{Name, follow, json, nested_name};
 use crate::world::{World, core, lock};
-use futures::{FutureExt, Stream, StreamExt};
 use k3k_api::labels;
 use k3k_api::v1beta1::{SyncConfig, SyncedKind};
 use k3k_translate::storage::home;
@@ -17,7 +17,6 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use serde_json::Value;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
@@ -31,8 +30,8 @@ struct Claims {
     host: Store<DynamicObject>,
     volumes: Store<DynamicObject>,
     classes: Store<DynamicObject>,
-    /// Which of the four lists were complete once.
-    listed: [AtomicBool; 4],
+    /// Nested claims, host claims, nested volumes, nested classes.
+    listed: Lists,
     /// UIDs of host claims of which the host says that they wait for a pod.
     waiting: Mutex<HashSet<String>>,
 }
@@ -59,23 +58,18 @@ pub async fn run(world: Arc<World>, sync: SyncConfig, shutdown: CancellationToke
         host,
         volumes,
         classes,
-        listed: Default::default(),
+        listed: Lists::new(4),
         waiting: Mutex::default(),
     });
     let (requests, queue) = queue();
-    let work = work_on(queue, AT_ONCE, shutdown, {
-        let claims = claims.clone();
-        move |name| {
-            let claims = claims.clone();
-            async move { claims.step(&name).await }.boxed()
-        }
-    });
+    let all = |_: &DynamicObject| claims.known();
     tokio::select! {
-        () = work => {}
-        () = claims.follow(0, nested_changes, &requests, nested_name) => {}
-        () = claims.follow(1, host_changes, &requests, |claim| claims.made_for(claim)) => {}
-        () = claims.follow(2, volume_changes, &requests, home_of) => {}
-        () = claims.follow_classes(3, class_changes, &requests) => {}
+        () = pairs::work(claims.clone(), queue, AT_ONCE, shutdown) => {}
+        () = pairs::follow(&*claims, 0, nested_changes, &requests, nested_name) => {}
+        () = pairs::follow(&*claims, 1, host_changes, &requests, |claim| claims.world.made_for(claim)) => {}
+        () = pairs::follow(&*claims, 2, volume_changes, &requests, home_of) => {}
+        // A class changes once in a blue moon, and any claim may name it.
+        () = pairs::follow(&*claims, 3, class_changes, &requests, all) => {}
         () = claims.hear(&requests) => {}
     }
 }
@@ -87,68 +81,27 @@ fn home_of(volume: &DynamicObject) -> Option<Name> {
     Some(Name { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
-impl Claims {
-    /// The nested claim that a host claim was made for.
-    fn made_for(&self, host: &DynamicObject) -> Option<Name> {
-        origin(&self.world.context.owner, host).map(Name::from)
+impl Pairs for Claims {
+    fn lists(&self) -> &Lists {
+        &self.listed
     }
 
-    async fn follow(
-        &self,
-        list: usize,
-        changes: impl Stream<Item = Change>,
-        requests: &Requests<Name>,
-        concerns: impl Fn(&DynamicObject) -> Option<Name>,
-    ) {
-        let changes = changes.for_each(|change| {
-            match change {
-                Change::Object(object) => requests.send_all(concerns(&object)),
-                Change::Relisted => self.relisted(list, requests),
-            }
-            futures::future::ready(())
-        });
-        changes.await;
+    fn known(&self) -> Vec<Name> {
+        let (nested, host, volumes) = (self.nested.state(), self.host.state(), self.volumes.state());
+        let nested = nested.iter().filter_map(|claim| nested_name(claim));
+        let host = host.iter().filter_map(|claim| self.world.made_for(claim));
+        nested.chain(host).chain(volumes.iter().filter_map(|volume| home_of(volume))).collect()
     }
 
-    /// A class changes once in a blue moon, and any claim may name it.
-    async fn follow_classes(
-        &self,
-        list: usize,
-        changes: impl Stream<Item = Change>,
-        requests: &Requests<Name>,
-    ) {
-        let changes = changes.for_each(|change| {
-            match change {
-                Change::Object(_) => self.ask_all(requests),
-                Change::Relisted => self.relisted(list, requests),
-            }
-            futures::future::ready(())
-        });
-        changes.await;
-    }
-
-    fn relisted(&self, list: usize, requests: &Requests<Name>) {
-        self.listed[list].store(true, Ordering::Release);
-        self.ask_all(requests);
-    }
-
-    fn ask_all(&self, requests: &Requests<Name>) {
-        requests.send_all(self.nested.state().iter().filter_map(|claim| nested_name(claim)));
-        requests.send_all(self.host.state().iter().filter_map(|claim| self.made_for(claim)));
-        requests.send_all(self.volumes.state().iter().filter_map(|volume| home_of(volume)));
-    }
-
-    async fn step(&self, name: &Name) -> Next {
-        // Before all lists are complete an absence means nothing; the last of them asks for everything.
-        if !self.listed.iter().all(|listed| listed.load(Ordering::Acquire)) {
-            return Next::Done;
-        }
+    async fn act(&self, name: &Name) -> Next {
         match self.converge(name).await {
             Ok(next) => next,
             Err(error) => self.tell(name, &error).await,
         }
     }
+}
 
+impl Claims {
     fn nested_claim(&self, name: &Name) -> Option<Value> {
         let key = ObjectRef::new_with(&name.name, core("PersistentVolumeClaim")).within(&name.namespace);
         self.nested.get(&key).map(|claim| json(&claim))

@@ -1,12 +1,9 @@
 //! The calls that converging a claim makes, on mock API servers.
 
 use super::*;
+use crate::fixture::{self, store};
 use k3k_api::names::translated;
-use k3k_runtime::scenario::{Scenario, client};
-use k3k_translate::{Owner, pod::Context};
-use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::Event;
+use k3k_runtime::scenario::Scenario;
 use serde_json::json;
 
 const HOST_CLAIMS: &str = "/api/v1/namespaces/k3k-dev/persistentvolumeclaims";
@@ -29,36 +26,9 @@ struct Stage {
 }
 
 fn stage(seen: Seen) -> Stage {
-    let (host, host_calls) = client();
-    let (nested, nested_calls) = client();
-    let store = |resource: ApiResource, object: Option<Value>| {
-        let mut writer = Writer::<DynamicObject>::new(resource);
-        writer.apply_watcher_event(&Event::Init);
-        if let Some(object) = object {
-            writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object).unwrap()));
-        }
-        writer.apply_watcher_event(&Event::InitDone);
-        writer.as_reader()
-    };
-    let reporter = Reporter { controller: "k3k-kubelet".into(), instance: None };
-    let world = World {
-        context: Context {
-            owner: Owner { cluster: "dev".into(), namespace: "k3k-dev".into(), uid: "c-uid".into() },
-            node_name: "k3k-dev".into(),
-            node_ip: "10.96.3.3".into(),
-            server_ip: "10.96.1.1".into(),
-            dns_ip: "10.96.2.2".into(),
-            cluster_domain: "cluster.local".into(),
-        },
-        host,
-        recorder: Recorder::new(nested.clone(), reporter),
-        nested,
-        nested_pods: store(core("Pod"), None),
-        nested_services: store(core("Service"), None),
-        host_pods: store(core("Pod"), None),
-        uses: Mutex::default(),
-        origins: Mutex::default(),
-    };
+    let (world, host, nested) = fixture::world(fixture::Seen::default());
+    let listed = Lists::new(4);
+    (0..4).for_each(|list| listed.complete(list));
     let claims = Claims {
         world: Arc::new(world),
         sync: seen.sync,
@@ -66,10 +36,10 @@ fn stage(seen: Seen) -> Stage {
         host: store(core("PersistentVolumeClaim"), seen.host),
         volumes: store(core("PersistentVolume"), seen.volume),
         classes: store(storage_class(), seen.class),
-        listed: std::array::from_fn(|_| AtomicBool::new(true)),
+        listed,
         waiting: Mutex::default(),
     };
-    Stage { claims, host: host_calls, nested: nested_calls }
+    Stage { claims, host, nested }
 }
 
 fn name() -> Name {
@@ -338,7 +308,8 @@ async fn what_is_not_selected_or_not_yet_known_is_left_alone() {
     let Stage { claims, .. } = stage(Seen { nested: wants, sync, ..Seen::default() });
     assert_eq!(claims.step(&name()).await, Next::Done);
 
-    let Stage { claims, .. } = stage(Seen { host: Some(host("n-uid", &has("1Gi"))), ..Seen::default() });
-    claims.listed[0].store(false, Ordering::Release);
+    let Stage { mut claims, .. } = stage(Seen { host: Some(host("n-uid", &has("1Gi"))), ..Seen::default() });
+    claims.listed = Lists::new(4);
+    (1..4).for_each(|list| claims.listed.complete(list));
     assert_eq!(claims.step(&name()).await, Next::Done, "the host claim is not taken for an orphan");
 }

@@ -1,12 +1,8 @@
 //! The calls that converging a slice makes, on mock API servers.
 
 use super::*;
-use crate::world::core;
-use k3k_runtime::scenario::{Scenario, client};
-use k3k_translate::{Owner, pod::Context};
-use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::Event;
+use crate::fixture::{Seen, store, world};
+use k3k_runtime::scenario::Scenario;
 use serde_json::json as object;
 
 struct Stage {
@@ -16,56 +12,26 @@ struct Stage {
     name: Name,
 }
 
-fn store(resource: ApiResource, object: Option<Value>) -> Store<DynamicObject> {
-    let mut writer = Writer::<DynamicObject>::new(resource);
-    writer.apply_watcher_event(&Event::Init);
-    if let Some(object) = object {
-        writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object).unwrap()));
-    }
-    writer.apply_watcher_event(&Event::InitDone);
-    writer.as_reader()
-}
-
 fn stage(
     nested_slice: Option<Value>,
     service: Value,
     pod: Option<Value>,
     host_slice: Option<Value>,
 ) -> Stage {
-    let (host, host_calls) = client();
-    let (nested, nested_calls) = client();
-    let owner = Owner { cluster: "dev".into(), namespace: "k3k-dev".into(), uid: "c-uid".into() };
-    let reporter = Reporter { controller: "k3k-kubelet".into(), instance: None };
-    let world = World {
-        context: Context {
-            owner,
-            node_name: "k3k-dev".into(),
-            node_ip: "10.96.3.3".into(),
-            server_ip: "10.96.1.1".into(),
-            dns_ip: "10.96.2.2".into(),
-            cluster_domain: "cluster.local".into(),
-        },
-        host,
-        recorder: Recorder::new(nested.clone(), reporter),
-        nested,
-        nested_pods: store(core("Pod"), None),
-        nested_services: store(core("Service"), Some(service)),
-        host_pods: store(core("Pod"), pod),
-        uses: Mutex::default(),
-        origins: Mutex::default(),
-    };
+    let (world, host, nested) =
+        world(Seen { nested_service: Some(service), host_pod: pod, ..Seen::default() });
     let slices = Endpoints {
         world: Arc::new(world),
         sync: SyncConfig::default(),
         nested: store(slice(), nested_slice),
         host: store(slice(), host_slice),
-        listed: Default::default(),
+        listed: Lists::new(4),
         told: Mutex::default(),
     };
     let (requests, _) = queue();
     (0..4).for_each(|list| slices.relisted(list, &requests));
     let name = Name { namespace: "shop".into(), name: "db-1".into() };
-    Stage { slices, host: host_calls, nested: nested_calls, name }
+    Stage { slices, host, nested, name }
 }
 
 fn service(selector: &Value) -> Value {
@@ -178,6 +144,7 @@ async fn a_service_with_a_selector_or_without_an_address_has_none() {
 #[tokio::test]
 async fn before_all_sides_are_known_nothing_is_done() {
     let Stage { mut slices, name, .. } = stage(None, service(&Value::Null), None, Some(taken().await));
-    slices.listed[3] = AtomicBool::new(false);
+    slices.listed = Lists::new(4);
+    (0..3).for_each(|list| slices.listed.complete(list));
     assert_eq!(slices.step(&name).await, Next::Done, "the pod's absence means nothing yet");
 }

@@ -4,13 +4,14 @@
 mod converge;
 mod exchange;
 
-use crate::converge::{Next, Requests};
+use crate::converge::{Next, Requests, queue};
 use crate::sync::endpoints::{self, Notices};
-use crate::watch::{Change, Listed, Name, both, follow, json, nested_name, origin};
+use crate::sync::pairs::{self, Lists, Pairs};
+use crate::watch::{Change, Name, follow, json, nested_name};
 use crate::world::{World, core, lock};
 use converge::Error;
+use futures::Stream;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
-use futures::{FutureExt, Stream, StreamExt};
 use k3k_api::labels;
 use k3k_api::v1beta1::{SyncConfig, SyncedKind};
 use k3k_translate::Refusal;
@@ -25,6 +26,9 @@ use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 
 const AT_ONCE: usize = 8;
+/// The lists.
+const NESTED: usize = 0;
+const HOST: usize = 1;
 /// Longest message of an Event (validation of events.k8s.io/v1), in bytes.
 const LONGEST_NOTE: usize = 1024;
 
@@ -32,7 +36,8 @@ struct Services {
     world: Arc<World>,
     sync: SyncConfig,
     host: Store<DynamicObject>,
-    listed: Listed,
+    /// Nested Services, host Services.
+    listed: Lists,
     /// Tells who follows endpoints which Service changed; `None` for all.
     endpoints: UnboundedSender<Option<Name>>,
     /// What tenants were told is left out of their Services, with the UID of the Service.
@@ -60,25 +65,21 @@ pub async fn run(
         world,
         sync,
         host,
-        listed: Listed::default(),
+        listed: Lists::new(2),
         endpoints: sender,
         told: Mutex::default(),
     });
-    let (requests, queue) = crate::converge::queue();
-    let work = crate::converge::run(queue, AT_ONCE, shutdown, {
-        let services = services.clone();
-        move |name| {
-            let services = services.clone();
-            async move { services.step(&name).await }.boxed()
-        }
-    });
-    let changes = both(nested_changes, host_changes).for_each(|(is_nested, change)| {
-        services.ask(&requests, is_nested, &change);
-        futures::future::ready(())
-    });
+    let (requests, queue) = queue();
+    let of_nested = |service: &DynamicObject| {
+        let name = nested_name(service)?;
+        services.pass_on(Some(name.clone()));
+        Some(name)
+    };
+    let made_for = |service: &DynamicObject| services.world.made_for(service);
     tokio::select! {
-        () = work => {}
-        () = changes => {}
+        () = pairs::work(services.clone(), queue, AT_ONCE, shutdown) => {}
+        () = pairs::follow(&*services, NESTED, nested_changes, &requests, of_nested) => {}
+        () = pairs::follow(&*services, HOST, host_changes, &requests, made_for) => {}
         () = follow_endpoints => {}
     }
 }
@@ -121,41 +122,37 @@ pub(super) fn joined(refusals: &[Refusal]) -> String {
     refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-impl Services {
-    fn ask(&self, requests: &Requests<Name>, is_nested: bool, change: &Change) {
-        self.listed.note(is_nested, change);
-        let owner = &self.world.context.owner;
-        let made_for = |service: &DynamicObject| origin(owner, service).map(Name::from);
-        // The receiver is gone only when the process is ending.
-        let pass_on = |name: Option<Name>| drop(self.endpoints.unbounded_send(name));
-        match change {
-            Change::Object(service) if is_nested => {
-                if let Some(name) = nested_name(service) {
-                    pass_on(Some(name.clone()));
-                    requests.send(name);
-                }
-            }
-            Change::Object(service) => requests.send_all(made_for(service)),
-            Change::Relisted => {
-                if is_nested {
-                    pass_on(None);
-                }
-                requests.send_all(
-                    self.world.nested_services.state().iter().filter_map(|service| nested_name(service)),
-                );
-                requests.send_all(self.host.state().iter().filter_map(|service| made_for(service)));
-            }
-        }
+impl Pairs for Services {
+    fn lists(&self) -> &Lists {
+        &self.listed
     }
 
-    async fn step(&self, name: &Name) -> Next {
-        if !self.listed.both() {
-            return Next::Done;
-        }
+    fn known(&self) -> Vec<Name> {
+        let (nested, host) = (self.world.nested_services.state(), self.host.state());
+        let nested = nested.iter().filter_map(|service| nested_name(service));
+        nested.chain(host.iter().filter_map(|service| self.world.made_for(service))).collect()
+    }
+
+    async fn act(&self, name: &Name) -> Next {
         match self.converge(name).await {
             Ok(next) => next,
             Err(error) => self.tell(name, &error).await,
         }
+    }
+
+    fn relisted(&self, list: usize, requests: &Requests<Name>) {
+        self.listed.complete(list);
+        if list == NESTED {
+            self.pass_on(None);
+        }
+        requests.send_all(self.known());
+    }
+}
+
+impl Services {
+    fn pass_on(&self, changed: Option<Name>) {
+        // The receiver is gone only when the process is ending.
+        drop(self.endpoints.unbounded_send(changed));
     }
 
     /// Tells the tenant what keeps a Service from being as asked, where the tenant or the host's policy must change. Gives what

@@ -1,11 +1,8 @@
 //! The calls that converging a Service makes, on mock API servers.
 
 use super::*;
-use k3k_runtime::scenario::{Scenario, client};
-use k3k_translate::{Owner, pod::Context};
-use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::Event;
+use crate::fixture::{Seen, store, world};
+use k3k_runtime::scenario::Scenario;
 use serde_json::json as object;
 
 struct Stage {
@@ -15,56 +12,25 @@ struct Stage {
     name: Name,
 }
 
-const NESTED: &str = "/api/v1/namespaces/shop/services/web";
+const NESTED_SERVICE: &str = "/api/v1/namespaces/shop/services/web";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
-
-fn store(kind: &str, object: Option<Value>) -> Store<DynamicObject> {
-    let mut writer = Writer::<DynamicObject>::new(core(kind));
-    writer.apply_watcher_event(&Event::Init);
-    if let Some(object) = object {
-        writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object).unwrap()));
-    }
-    writer.apply_watcher_event(&Event::InitDone);
-    writer.as_reader()
-}
 
 /// A kubelet that sees these Services.
 fn stage(nested_service: Option<Value>, host_service: Option<Value>) -> Stage {
-    let (host, host_calls) = client();
-    let (nested, nested_calls) = client();
-    let owner = Owner { cluster: "dev".into(), namespace: "k3k-dev".into(), uid: "c-uid".into() };
-    let reporter = Reporter { controller: "k3k-kubelet".into(), instance: None };
-    let world = World {
-        context: Context {
-            owner,
-            node_name: "k3k-dev".into(),
-            node_ip: "10.96.3.3".into(),
-            server_ip: "10.96.1.1".into(),
-            dns_ip: "10.96.2.2".into(),
-            cluster_domain: "cluster.local".into(),
-        },
-        host,
-        recorder: Recorder::new(nested.clone(), reporter),
-        nested,
-        nested_pods: store("Pod", None),
-        nested_services: store("Service", nested_service),
-        host_pods: store("Pod", None),
-        uses: Mutex::default(),
-        origins: Mutex::default(),
-    };
-    let listed = Listed::default();
-    listed.note(true, &Change::Relisted);
-    listed.note(false, &Change::Relisted);
+    let (world, host, nested) = world(Seen { nested_service, ..Seen::default() });
+    let listed = Lists::new(2);
+    listed.complete(NESTED);
+    listed.complete(HOST);
     let services = Services {
         world: Arc::new(world),
         sync: SyncConfig::default(),
-        host: store("Service", host_service),
+        host: store(core("Service"), host_service),
         listed,
         endpoints: unbounded().0,
         told: Mutex::default(),
     };
     let name = Name { namespace: "shop".into(), name: "web".into() };
-    Stage { services, host: host_calls, nested: nested_calls, name }
+    Stage { services, host, nested, name }
 }
 
 fn host_name() -> String {
@@ -122,7 +88,7 @@ async fn a_taken_node_port_is_exchanged_and_shown() {
     let mut made = call.body.clone();
     made["spec"]["ports"][0]["nodePort"] = 31234.into();
     call.answer(201, &made);
-    let call = nested.expect("PATCH", NESTED).await;
+    let call = nested.expect("PATCH", NESTED_SERVICE).await;
     assert_eq!(call.body["spec"]["ports"][0]["nodePort"], 31234);
     assert_eq!(call.body["metadata"]["resourceVersion"], "5", "not over what the tenant does meanwhile");
     call.accept();
@@ -144,7 +110,7 @@ async fn node_ports_that_another_nested_service_has_are_given_back() {
     let mut kept = call.body.clone();
     kept["spec"]["ports"][0]["nodePort"] = 31234.into();
     call.answer(200, &kept);
-    nested.expect("PATCH", NESTED).await.refuse(
+    nested.expect("PATCH", NESTED_SERVICE).await.refuse(
         422,
         "Invalid",
         "spec.ports[0].nodePort: provided port is already allocated",
@@ -170,7 +136,7 @@ async fn an_address_and_a_port_that_are_taken_change_together() {
     made["spec"]["clusterIPs"] = object!(["10.96.6.6"]);
     made["spec"]["ports"][0]["nodePort"] = 31234.into();
     call.answer(201, &made);
-    let call = nested.expect("PATCH", NESTED).await;
+    let call = nested.expect("PATCH", NESTED_SERVICE).await;
     assert_eq!(call.body["spec"]["type"], "ExternalName");
     let kept = call.body["metadata"]["annotations"]["k3k.io/reassigning-from"].as_str().unwrap().to_owned();
     assert_eq!(
@@ -178,7 +144,7 @@ async fn an_address_and_a_port_that_are_taken_change_together() {
         object!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"})
     );
     call.accept();
-    let call = nested.expect("PATCH", NESTED).await;
+    let call = nested.expect("PATCH", NESTED_SERVICE).await;
     assert_eq!(call.body["spec"]["clusterIPs"], object!(["10.96.6.6"]));
     assert_eq!(call.body["spec"]["type"], "LoadBalancer");
     assert_eq!(call.body["spec"]["externalTrafficPolicy"], "Local", "nothing is lost on the way");
@@ -205,7 +171,7 @@ async fn an_interrupted_move_is_finished() {
     made["spec"]["clusterIP"] = "10.96.6.6".into();
     made["spec"]["clusterIPs"] = object!(["10.96.6.6"]);
     call.answer(201, &made);
-    let call = nested.expect("PATCH", NESTED).await;
+    let call = nested.expect("PATCH", NESTED_SERVICE).await;
     assert_eq!(
         (&call.body["spec"]["type"], &call.body["spec"]["clusterIP"]),
         (&"NodePort".into(), &"10.96.6.6".into())
@@ -248,7 +214,7 @@ async fn the_load_balancers_address_comes_back_and_what_is_left_out_is_told_once
         async move { (services.step(&name).await, services.step(&name).await) }
     });
     for told in [true, false] {
-        let call = nested.expect("PATCH", &format!("{NESTED}/status")).await;
+        let call = nested.expect("PATCH", &format!("{NESTED_SERVICE}/status")).await;
         assert_eq!(call.body["status"]["loadBalancer"]["ingress"][0]["ip"], "192.0.2.7");
         call.accept();
         if told {

@@ -1,0 +1,61 @@
+//! A kubelet of the cluster `dev` on mock API servers, for tests.
+
+use crate::world::{World, core};
+use k3k_runtime::scenario::{Scenario, client};
+use k3k_translate::{Owner, pod::Context};
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{Store, store::Writer};
+use kube::runtime::watcher::Event;
+use serde_json::Value;
+use std::sync::Mutex;
+
+/// The cluster.
+pub(crate) fn owner() -> Owner {
+    Owner { cluster: "dev".into(), namespace: "k3k-dev".into(), uid: "c-uid".into() }
+}
+
+/// A cache that holds these objects.
+pub(crate) fn store(resource: ApiResource, objects: impl IntoIterator<Item = Value>) -> Store<DynamicObject> {
+    let mut writer = Writer::<DynamicObject>::new(resource);
+    writer.apply_watcher_event(&Event::Init);
+    for object in objects {
+        writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object).unwrap()));
+    }
+    writer.apply_watcher_event(&Event::InitDone);
+    writer.as_reader()
+}
+
+/// What the world's caches hold.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) nested_pod: Option<Value>,
+    pub(crate) nested_service: Option<Value>,
+    pub(crate) host_pod: Option<Value>,
+}
+
+/// A world that sees these, the host's side of its calls, and the nested one's.
+pub(crate) fn world(seen: Seen) -> (World, Scenario, Scenario) {
+    let (host, host_calls) = client();
+    let (nested, nested_calls) = client();
+    let reporter = Reporter { controller: "k3k-kubelet".into(), instance: None };
+    let world = World {
+        context: Context {
+            owner: owner(),
+            node_name: "k3k-dev".into(),
+            node_ip: "10.96.3.3".into(),
+            server_ip: "10.96.1.1".into(),
+            dns_ip: "10.96.2.2".into(),
+            cluster_domain: "cluster.local".into(),
+        },
+        host,
+        recorder: Recorder::new(nested.clone(), reporter),
+        nested,
+        nested_pods: store(core("Pod"), seen.nested_pod),
+        nested_services: store(core("Service"), seen.nested_service),
+        host_pods: store(core("Pod"), seen.host_pod),
+        uses: Mutex::default(),
+        origins: Mutex::default(),
+    };
+    (world, host_calls, nested_calls)
+}
