@@ -3,6 +3,7 @@
 use crate::lab::{in_host, succeed};
 use anyhow::{Context, Result};
 use serde_json::Value;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -30,20 +31,23 @@ pub struct NestedCluster {
 impl NestedCluster {
     /// Creates `name` by `kubectl k3k create` with ephemeral storage and waits until it is ready.
     pub fn create(name: &str) -> Result<Self> {
+        Self::create_with(name, &["--storage", "ephemeral"])
+    }
+
+    /// As [`Self::create`], with these flags.
+    pub fn create_with(name: &str, flags: &[&str]) -> Result<Self> {
         install()?;
         let kubeconfig = tempfile::NamedTempFile::new()?.into_temp_path();
-        succeed(in_host("kubectl").args([
-            "k3k",
-            "create",
-            name,
-            "--storage",
-            "ephemeral",
-            "--no-kubeconfig",
-        ]))?;
+        succeed(in_host("kubectl").args(["k3k", "create", name, "--no-kubeconfig"]).args(flags))?;
         let cluster = Self { name: name.to_owned(), kubeconfig };
         let text = succeed(in_host("kubectl").args(["k3k", "kubeconfig", "get", name]))?;
         std::fs::write(&cluster.kubeconfig, text)?;
         Ok(cluster)
+    }
+
+    /// Its administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// The host namespace.
