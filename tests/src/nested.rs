@@ -102,6 +102,46 @@ impl Drop for NestedCluster {
     }
 }
 
+/// The controller, stopped until this is dropped: what it owns can be changed by hand meanwhile and stays so.
+#[derive(Debug)]
+pub struct WithoutController(());
+
+impl WithoutController {
+    /// Stops the controller and waits until it has ended.
+    pub fn stop() -> Result<Self> {
+        let stopped = Self(());
+        scale_controller("0")?;
+        succeed(in_host("kubectl").args([
+            "-n",
+            "k3k-system",
+            "wait",
+            "pods",
+            "-l",
+            "app.kubernetes.io/component=controller",
+            "--for=delete",
+            "--timeout=240s",
+        ]))?;
+        Ok(stopped)
+    }
+}
+
+impl Drop for WithoutController {
+    fn drop(&mut self) {
+        let started = scale_controller("1").and_then(|()| {
+            let rollout = ["-n", "k3k-system", "rollout", "status", "deploy/k3k-controller", "--timeout=240s"];
+            succeed(in_host("kubectl").args(rollout)).map(drop)
+        });
+        if let Err(error) = started {
+            eprintln!("the controller does not run again: {error:#}");
+        }
+    }
+}
+
+fn scale_controller(replicas: &str) -> Result<()> {
+    let scale = ["-n", "k3k-system", "scale", "deploy/k3k-controller", &format!("--replicas={replicas}")];
+    succeed(in_host("kubectl").args(scale)).map(drop)
+}
+
 /// Asks again until the answer satisfies, for minutes. What kubectl cannot wait for by itself.
 pub fn eventually<T>(
     what: &str,

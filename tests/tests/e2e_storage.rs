@@ -3,7 +3,7 @@
 use anyhow::Result;
 use k3k_api::names::translated;
 use k3k_tests::lab::{in_host, succeed};
-use k3k_tests::nested::{NestedCluster, eventually};
+use k3k_tests::nested::{NestedCluster, WithoutController, eventually};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -237,14 +237,13 @@ fn what_ends_while_we_are_away_ends_in_the_host_too() -> Result<()> {
         || Ok([phase(&cluster, "stays")?, phase(&cluster, "goes")?]),
         |phases| phases.iter().all(|phase| phase == "Bound"),
     )?;
-    let scale = |replicas: &str| {
-        cluster.on_host(&["scale", "deployment", "k3k-e2e-away-kubelet", &format!("--replicas={replicas}")])
-    };
-    scale("0")?;
+    // It would start the virtual kubelet again at its next look at the Deployment.
+    let without_controller = WithoutController::stop()?;
+    cluster.on_host(&["scale", "deployment", "k3k-e2e-away-kubelet", "--replicas=0"])?;
     cluster.on_host(&["wait", "pods", "-l", "k3k.io/component=kubelet", "--for=delete", "--timeout=240s"])?;
     cluster.run(&["delete", "pvc", "goes"])?;
     cluster.apply(&claim("comes", &Value::Null))?;
-    scale("1")?;
+    drop(without_controller);
     eventually("the new one is bound", || phase(&cluster, "comes"), |phase| phase == "Bound")?;
     let gone = translated("e2e-away", "default", "goes");
     eventually("the old one is gone", || host_claims(&cluster), |claims| !claims.contains(&gone))?;

@@ -176,12 +176,12 @@ impl Visit<'_> {
             | "hostPID"
             | "hostUsers"
             | "hostname"
+            | "hostnameOverride"
             | "os"
             | "resources"
             | "restartPolicy"
             | "runtimeClassName"
             | "securityContext"
-            | "setHostnameAsFQDN"
             | "shareProcessNamespace"
             | "terminationGracePeriodSeconds" => value.clone(),
             // Had its effect when the pod was admitted and bound in the nested cluster, or names something that
@@ -205,6 +205,7 @@ impl Visit<'_> {
             | "schedulingGates"
             | "serviceAccount"
             | "serviceAccountName"
+            | "setHostnameAsFQDN"
             | "subdomain"
             | "tolerations"
             | "topologySpreadConstraints" => return Ok(()),
@@ -212,7 +213,7 @@ impl Visit<'_> {
             "initContainers" => self.containers(value, &path, container::Kind::Init)?,
             "volumes" => self.volumes(value, &path)?,
             "imagePullSecrets" => self.pull_secrets(value, &path)?,
-            "hostnameOverride" | "resourceClaims" | "schedulingGroup" | "workloadRef" => {
+            "resourceClaims" | "schedulingGroup" | "workloadRef" => {
                 return Err(Refusal::unsupported(path));
             }
             _ => return Err(Refusal::unknown(path)),
@@ -229,6 +230,9 @@ impl Visit<'_> {
         host.insert("enableServiceLinks".into(), false.into());
         if spec.get("hostNetwork") != Some(&Value::Bool(true)) {
             host.entry("hostname").or_insert_with(|| hostname(&self.origin.name).into());
+            if let Some(name) = self.full_hostname(host, spec) {
+                host.insert("hostnameOverride".into(), name.into());
+            }
         }
         let dns = dns::resolve(self.context, &self.origin.namespace, spec);
         host.insert("dnsPolicy".into(), dns.policy.into());
@@ -236,6 +240,18 @@ impl Visit<'_> {
             host.insert("dnsConfig".into(), config);
         }
         host.insert("hostAliases".into(), dns::host_aliases(self.context, spec));
+    }
+
+    /// The hostname of a pod with `setHostnameAsFQDN`, spelled out: the node would make it of the host's namespace. A name above the 64
+    /// characters of a Linux hostname is refused by the host, as the kubelet refuses it.
+    fn full_hostname(&self, host: &Map<String, Value>, spec: &Map<String, Value>) -> Option<String> {
+        let as_full_name = spec.get("setHostnameAsFQDN") == Some(&Value::Bool(true));
+        let subdomain = spec.get("subdomain").and_then(Value::as_str).filter(|name| !name.is_empty());
+        let hostname = host.get("hostname").and_then(Value::as_str)?;
+        let (namespace, domain) = (&self.origin.namespace, &self.context.cluster_domain);
+        subdomain
+            .filter(|_| as_full_name)
+            .map(|subdomain| format!("{hostname}.{subdomain}.{namespace}.svc.{domain}"))
     }
 
     fn pull_secrets(&mut self, value: &Value, path: &str) -> Result<Value, Refusal> {

@@ -135,3 +135,18 @@ fn claims_are_the_hosts_and_a_pods_own_claim_is_named_after_it() {
         ])
     );
 }
+
+#[rstest]
+#[case::asked(json!({"setHostnameAsFQDN": true, "subdomain": "db"}), json!("web.db.shop.svc.cluster.local"))]
+#[case::own_hostname(json!({"setHostnameAsFQDN": true, "subdomain": "db", "hostname": "a"}), json!("a.db.shop.svc.cluster.local"))]
+#[case::not_asked(json!({"subdomain": "db"}), Value::Null)]
+#[case::no_subdomain(json!({"setHostnameAsFQDN": true}), Value::Null)]
+#[case::the_tenants_own(json!({"hostnameOverride": "x.example"}), json!("x.example"))]
+#[case::the_nodes_own(json!({"setHostnameAsFQDN": true, "subdomain": "db", "hostNetwork": true}), Value::Null)]
+fn a_full_hostname_is_the_nested_one(#[case] fields: Value, #[case] expected: Value) {
+    let mut spec = json!({"containers": [{"name": "c", "image": "i"}]});
+    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let host = translate(&context(), &pod(spec), &[]).unwrap().object;
+    assert_eq!(host["spec"]["hostnameOverride"], expected);
+    assert_eq!((&host["spec"]["setHostnameAsFQDN"], &host["spec"]["subdomain"]), (&Value::Null, &Value::Null));
+}
