@@ -148,5 +148,8 @@ fn a_full_hostname_is_the_nested_one(#[case] fields: Value, #[case] expected: Va
     spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let host = translate(&context(), &pod(spec), &[]).unwrap().object;
     assert_eq!(host["spec"]["hostnameOverride"], expected);
-    assert_eq!((&host["spec"]["setHostnameAsFQDN"], &host["spec"]["subdomain"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&host["spec"]["setHostnameAsFQDN"], &host["spec"]["subdomain"]),
+        (&Value::Null, &Value::Null)
+    );
 }
