@@ -39,14 +39,10 @@ fn events(cluster: &NestedCluster) -> Result<String> {
     cluster.run(&["get", "events", "-o", output])
 }
 
-/// Asks a node of the host for the page.
-fn from_outside(port: &str) -> Result<String> {
-    let node = succeed(in_host("kubectl").args([
-        "get",
-        "nodes",
-        "-o",
-        "jsonpath={.items[0].status.addresses[?(@.type==\"InternalIP\")].address}",
-    ]))?;
+/// Asks for the page where the nested node says that it is reached from outside.
+fn from_outside(cluster: &NestedCluster, port: &str) -> Result<String> {
+    let address = "jsonpath={.items[0].status.addresses[?(@.type==\"ExternalIP\")].address}";
+    let node = cluster.run(&["get", "nodes", "-o", address])?;
     succeed(in_host("curl").args(["-sS", "--max-time", "10", &format!("http://{node}:{port}/")]))
 }
 
@@ -65,7 +61,7 @@ fn a_service_is_reached_from_outside_and_its_type_changes_both_ways() -> Result<
     eventually("the host has the node port", || node_port(true), |port| !port.is_empty())?;
     let port = node_port(false)?;
     assert_eq!(port, node_port(true)?, "one truth");
-    eventually("reached", || from_outside(&port), |page| page == "it works")?;
+    eventually("reached", || from_outside(&cluster, &port), |page| page == "it works")?;
 
     // A port that is taken in the host is exchanged, and the tenant is told.
     cluster.apply(&service(

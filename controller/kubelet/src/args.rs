@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use k3k_runtime::{admin::AdminArgs, log::LogArgs};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Runs the pods of one nested k3s cluster as pods of its host.
@@ -11,6 +12,9 @@ pub struct Args {
     /// Configuration that the controller writes; certificates and keys lie beside it.
     #[arg(long, default_value = "/opt/rancher/k3k/config.yaml")]
     pub config: PathBuf,
+    /// Address of the host's node that this runs on, where node ports of tenants' Services are open. The virtual node shows it.
+    #[arg(long, env = "HOST_IP", value_name = "ADDRESS")]
+    pub host_ip: Option<IpAddr>,
     /// Logging.
     #[command(flatten)]
     pub log: LogArgs,

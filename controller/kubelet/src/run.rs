@@ -101,7 +101,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let endpoints = serving::serve(world.clone(), streaming, &config, &files, shutdown.clone()).await?;
     let mut endpoints = tokio::spawn(endpoints);
     let node = {
-        let mut heartbeat = Heartbeat::new(nested, files.clone(), config);
+        let mut heartbeat = Heartbeat::new(nested, files.clone(), config, args.host_ip);
         let world = world.clone();
         async move {
             // A node that is Ready gets pods at once; first we must be able to see them.

@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A kubelet's usual rhythm: a lease of 40 s, renewed every 10 s.
@@ -29,14 +30,15 @@ pub struct Heartbeat {
     nested: Client,
     files: Files,
     config: Config,
+    host_ip: Option<IpAddr>,
     since: String,
     owner: Option<String>,
 }
 
 impl Heartbeat {
-    /// For the node of `config`.
-    pub fn new(nested: Client, files: Files, config: Config) -> Self {
-        Self { nested, files, config, since: Timestamp::now().to_string(), owner: None }
+    /// For the node of `config`; `host_ip` is where its node ports are reached from outside.
+    pub fn new(nested: Client, files: Files, config: Config, host_ip: Option<IpAddr>) -> Self {
+        Self { nested, files, config, host_ip, since: Timestamp::now().to_string(), owner: None }
     }
 
     /// Creates or updates the Node, its status and its Lease.
@@ -53,7 +55,7 @@ impl Heartbeat {
             .await
             .map_err(error("apply the object"))?;
         self.owner = node.metadata.uid;
-        let status = status(&self.config, &self.since, &Timestamp::now().to_string());
+        let status = status(&self.config, self.host_ip, &self.since, &Timestamp::now().to_string());
         nodes.patch_status(&name, &params, &Patch::Apply(status)).await.map_err(error("apply the status"))?;
         self.renew().await
     }

@@ -6,6 +6,7 @@ pub use heartbeat::{Error, Heartbeat};
 
 use crate::config::Config;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 
 /// The Node as it is created: identity only. Its status is written separately.
 pub fn node(config: &Config) -> Value {
@@ -27,7 +28,15 @@ pub fn node(config: &Config) -> Value {
 }
 
 /// The status of the Node. `since` is when we started, `now` when this is said; both RFC 3339.
-pub fn status(config: &Config, since: &str, now: &str) -> Value {
+///
+/// Its internal address is where the virtual kubelet answers, which clients of kubelets expect there. Node ports are open on the nodes of
+/// the host, of which one is shown as the external address.
+pub fn status(config: &Config, host_ip: Option<IpAddr>, since: &str, now: &str) -> Value {
+    let mut addresses = vec![
+        json!({"type": "InternalIP", "address": config.node_ip.to_string()}),
+        json!({"type": "Hostname", "address": config.node_name}),
+    ];
+    addresses.extend(host_ip.map(|ip| json!({"type": "ExternalIP", "address": ip.to_string()})));
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
         json!({
             "type": kind, "status": status, "reason": reason, "message": message,
@@ -37,10 +46,7 @@ pub fn status(config: &Config, since: &str, now: &str) -> Value {
     let resources: serde_json::Map<String, Value> =
         config.capacity.iter().map(|(name, quantity)| (name.clone(), quantity.clone().into())).collect();
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": config.node_name}, "status": {
-        "addresses": [
-            {"type": "InternalIP", "address": config.node_ip.to_string()},
-            {"type": "Hostname", "address": config.node_name},
-        ],
+        "addresses": addresses,
         "capacity": resources,
         "allocatable": resources,
         "conditions": [
@@ -89,10 +95,21 @@ mod tests {
             capacity: [("cpu".to_owned(), "2".to_owned())].into(),
             sync: k3k_api::v1beta1::SyncConfig::default(),
         };
-        let whole: Node =
-            serde_json::from_value(status(&config, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")).unwrap();
+        let whole: Node = serde_json::from_value(status(
+            &config,
+            Some("10.10.0.2".parse().unwrap()),
+            "2026-01-01T00:00:00Z",
+            "2026-01-02T00:00:00Z",
+        ))
+        .unwrap();
         let status = whole.status.unwrap();
         assert_eq!(status.daemon_endpoints.unwrap().kubelet_endpoint.unwrap().port, 10250);
+        let addresses: Vec<_> =
+            status.addresses.iter().flatten().map(|it| (&*it.type_, &*it.address)).collect();
+        assert_eq!(
+            addresses,
+            [("InternalIP", "10.96.3.3"), ("Hostname", "k3k-dev"), ("ExternalIP", "10.10.0.2")]
+        );
         assert_eq!(status.allocatable.unwrap()["cpu"].0, "2");
         assert_eq!(
             status.conditions.unwrap().iter().filter(|condition| condition.status == "True").count(),

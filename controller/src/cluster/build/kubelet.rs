@@ -180,6 +180,7 @@ pub fn deployment(
             { "name": "POD_NAME", "valueFrom": field("metadata.name") },
             { "name": "POD_NAMESPACE", "valueFrom": field("metadata.namespace") },
             { "name": "POD_IP", "valueFrom": field("status.podIP") },
+            { "name": "HOST_IP", "valueFrom": field("status.hostIP") },
         ],
         "ports": [
             { "name": "kubelet", "containerPort": service::KUBELET_PORT, "protocol": "TCP" },
