@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use k3k_tests::lab::{in_host, succeed};
-use k3k_tests::nested::NestedCluster;
+use k3k_tests::nested::{NestedCluster, eventually};
 use serde_json::json;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
 const IMAGE: &str = "docker.io/library/busybox:1.36";
@@ -46,15 +46,22 @@ fn streams_carry_what_is_sent() -> Result<()> {
             "terminationGracePeriodSeconds": 1,
             "containers": [{"name": "c", "image": IMAGE, "stdin": true, "command": ["cat"]}],
         }},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shell"}, "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "c", "image": IMAGE, "stdin": true, "tty": true, "command": ["sh"]}],
+        }},
     ]}))?;
-    cluster.until_ready("web")?;
-    cluster.until_ready("echo")?;
+    for pod in ["web", "echo", "shell"] {
+        cluster.until_ready(pod)?;
+    }
     for websockets in [true, false] {
         let way = || format!("websockets: {websockets}");
         input_output_errors_and_exit_code(&cluster, websockets).with_context(way)?;
         a_file_goes_there_and_comes_back(&cluster, websockets).with_context(way)?;
         many_connections_share_a_port_forward(&cluster, websockets).with_context(way)?;
         attach_speaks_to_the_main_process(&cluster, websockets).with_context(way)?;
+        a_terminal_has_a_size_and_an_exit_code(&cluster, websockets).with_context(way)?;
+        a_terminal_is_attached_to_the_main_process(&cluster, websockets).with_context(way)?;
     }
     a_log_is_followed(&cluster)?;
     refusals_do_not_tell_of_the_host(&cluster)
@@ -130,6 +137,54 @@ fn attach_speaks_to_the_main_process(cluster: &NestedCluster, websockets: bool) 
         assert_eq!(lines.next().context("an echo")??, word);
     }
     Ok(())
+}
+
+/// `command` in a terminal of 33 lines and 77 columns, typing `typed` into it. Says what was on the screen, and how it ended.
+fn in_terminal(command: &Command, typed: &str) -> Result<(String, Option<i32>)> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| format!("'{}'", word.to_string_lossy())).collect();
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--echo", "never", "--command"]);
+    script.arg(format!("stty rows 33 cols 77; {}", words.join(" "))).arg("/dev/null");
+    script.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let mut child =
+        Running(script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?);
+    let mut stdin = child.0.stdin.take().context("standard input")?;
+    stdin.write_all(typed.as_bytes())?;
+    let mut screen = String::new();
+    child.0.stdout.take().context("standard output")?.read_to_string(&mut screen)?;
+    // Its end would be typed as the end of input.
+    drop(stdin);
+    Ok((screen, child.0.wait()?.code()))
+}
+
+fn a_terminal_has_a_size_and_an_exit_code(cluster: &NestedCluster, websockets: bool) -> Result<()> {
+    let mut command = kubectl(cluster, websockets);
+    command.args(["exec", "-it", "web", "--", "sh"]);
+    // The size arrives on its own, after the shell has started.
+    let (screen, code) = in_terminal(
+        &command,
+        "until [ \"$(stty size)\" = '33 77' ]; do sleep 0.1; done; tty; stty size; exit 7\n",
+    )?;
+    ensure!(screen.contains("/dev/pts/") && screen.contains("33 77\r\n"), "{screen:?}");
+    assert_eq!(code, Some(7), "{screen:?}");
+    Ok(())
+}
+
+fn a_terminal_is_attached_to_the_main_process(cluster: &NestedCluster, websockets: bool) -> Result<()> {
+    let mut command = kubectl(cluster, websockets);
+    command.args(["attach", "-it", "shell"]);
+    // The main process is process 1; its end is the container's, which is started anew for the next round.
+    let before = restarts(cluster, "shell")?;
+    let (screen, _) = in_terminal(&command, "echo I am $$, at $(tty | cut -c 1-9)\nexit\n")?;
+    ensure!(screen.contains("I am 1, at /dev/pts/"), "{screen:?}");
+    eventually("the shell has been started anew", || restarts(cluster, "shell"), |now| *now > before)?;
+    cluster.until_ready("shell")
+}
+
+fn restarts(cluster: &NestedCluster, pod: &str) -> Result<u32> {
+    let path = "jsonpath={.status.containerStatuses[0].restartCount}";
+    Ok(cluster.run(&["get", "pod", pod, "-o", path])?.parse()?)
 }
 
 fn a_log_is_followed(cluster: &NestedCluster) -> Result<()> {
