@@ -14,13 +14,33 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, PostParams};
 use kube::runtime::events::{Event, EventType};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// The annotation of host pods with what was last carried over of the parts that may change in a running pod: see [`applied`].
 pub(super) const APPLIED: &str = "k3k.io/applied-spec";
 
-/// Images and the like, and amounts. Compared with what the tenant wants, not with the host pod: the host's admission may have changed it.
-pub(super) fn applied(translated: &Value) -> Value {
-    json!([mutable(translated)["spec"], amounts(translated)["spec"]])
+/// Images and the like, amounts, and a digest of what its Secret holds as files. Compared with what the tenant wants, not with the host
+/// pod: the host's admission may have changed it. The digest is there because the host's kubelet renews a pod's volumes when the pod
+/// changes, and otherwise only about once a minute.
+pub(super) fn applied(translated: &Translated) -> Value {
+    let mut applied =
+        vec![mutable(&translated.object)["spec"].clone(), amounts(&translated.object)["spec"].clone()];
+    if !translated.files.is_empty() {
+        applied.push(digest(&translated.files).into());
+    }
+    applied.into()
+}
+
+fn digest(files: &BTreeMap<String, String>) -> String {
+    let mut hash = Sha256::new();
+    for (name, content) in files {
+        for text in [name, content] {
+            hash.update(text.len().to_be_bytes());
+            hash.update(text);
+        }
+    }
+    hash.finalize().iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 impl Pods {
@@ -31,8 +51,7 @@ impl Pods {
             Origin::of_nested(nested).ok_or_else(|| Refusal::new("metadata", "the pod has no UID"))?;
         let host_name = world.context.owner.host_name(&name.namespace, &name.name);
         lock(&world.origins).insert(host_name.clone(), origin.clone());
-        translated.object["metadata"]["annotations"][APPLIED] =
-            applied(&translated.object).to_string().into();
+        translated.object["metadata"]["annotations"][APPLIED] = applied(&translated).to_string().into();
 
         let missing = self.write_missing_data(name, &translated).await?;
         let pod: DynamicObject = serde_json::from_value(translated.object.clone()).map_err(|error| {

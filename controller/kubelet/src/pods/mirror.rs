@@ -28,8 +28,10 @@ impl Pods {
         // It ran before, so it was translated before; only a newer version of ourselves could refuse it now.
         let services = self.world.services_in(&name.namespace);
         let Ok(translated) = translate(&self.world.context, nested, &services) else { return Ok(Next::Done) };
+        // The Secret first: the change of the pod makes the host's kubelet look into it.
+        let next = self.keep_secret(name, nested, host, &translated).await?;
         self.carry_over(name, nested, host, &translated).await?;
-        self.keep_secret(name, nested, host, &translated).await
+        Ok(next)
     }
 
     /// Replaces the status of the nested pod, if nobody has written since we read it: conditions of the nested control plane, which are
@@ -60,7 +62,8 @@ impl Pods {
         }
     }
 
-    /// What may change in a running pod: labels, images, `activeDeadlineSeconds`, amounts, and ephemeral containers, which are added.
+    /// What may change in a running pod: labels, images, `activeDeadlineSeconds`, amounts, files of its Secret, and ephemeral containers,
+    /// which are added.
     async fn carry_over(
         &self,
         name: &Name,
@@ -71,7 +74,7 @@ impl Pods {
         let host_name = host["metadata"]["name"].as_str().unwrap_or_default();
         let api = self.world.host_api("Pod");
         let params = PatchParams::default();
-        let wanted = applied(&translated.object);
+        let wanted = applied(translated);
         let before = host["metadata"]["annotations"][APPLIED].as_str();
         let before: Value =
             before.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| wanted.clone());

@@ -246,6 +246,38 @@ async fn a_resize_and_a_label_reach_the_running_pod() {
 }
 
 #[tokio::test]
+async fn an_annotation_shown_in_a_volume_is_written_and_then_the_host_pod_is_touched() {
+    let mut spec = plain();
+    let item = json!({"path": "note", "fieldRef": {"fieldPath": "metadata.annotations['note']"}});
+    spec["volumes"] = json!([{"name": "info", "downwardAPI": {"items": [item]}}]);
+    let mut nested_object = nested_pod(&spec);
+    nested_object["metadata"]["annotations"] = json!({"note": "new"});
+    let running = json!({"phase": "Running", "podIP": "10.244.0.7", "hostIP": "10.0.0.1"});
+    nested_object["status"] = k3k_translate::status::of_pod(&nested_object, &host_pod(&running), "10.96.3.3");
+    let images = json!({"containers": [{"name": "c", "image": "busybox"}]});
+    let mut before = host_pod(&running);
+    before["metadata"]["annotations"]["k3k.io/applied-spec"] =
+        json!([images, {"containers": []}, "of what it was before"]).to_string().into();
+    let Stage { pods, mut host, name, .. } = stage(Some(nested_object), Some(before.clone()));
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let call = host.expect("PATCH", "/api/v1/namespaces/k3k-dev/secrets/k3k-pod-n-uid").await;
+    let data = call.body["stringData"].as_object().unwrap();
+    assert!(data.values().any(|content| content == "new"), "{data:?}");
+    call.accept();
+    let call = host.expect("PATCH", &format!("/api/v1/namespaces/k3k-dev/pods/{}", host_name())).await;
+    let applied = call.body["metadata"]["annotations"]["k3k.io/applied-spec"].as_str().unwrap();
+    let applied: Value = serde_json::from_str(applied).unwrap();
+    assert_eq!(
+        applied[2].as_str().map(str::len),
+        Some(32),
+        "a digest, so that the next change is one too: {applied}"
+    );
+    assert_eq!(call.body["spec"], json!({}), "nothing else is touched");
+    call.answer(200, &before);
+    step.await.unwrap();
+}
+
+#[tokio::test]
 async fn before_both_sides_are_known_nothing_is_done() {
     let Stage { pods, name, .. } = stage(None, Some(host_pod(&Value::Null)));
     let unlisted = Pods::new(pods.world);
