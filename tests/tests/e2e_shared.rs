@@ -269,8 +269,14 @@ fn two_clusters_do_not_see_each_other() -> Result<()> {
 
 #[test]
 #[ignore = "needs the lab: make test"]
-fn a_pod_deleted_in_the_host_is_gone_inside() -> Result<()> {
+fn what_the_host_allows_and_deletes_is_seen_inside() -> Result<()> {
     let cluster = NestedCluster::create("e2e-drain")?;
+    // The node offers what the quota allows as soon as it does.
+    cluster.on_host(&["create", "quota", "bound", "--hard=requests.memory=768Mi"])?;
+    let offered = || cluster.run(&["get", "nodes", "-o", "jsonpath={.items[*].status.allocatable.memory}"]);
+    eventually("the node is bounded", offered, |memory| memory == "768Mi")?;
+    cluster.on_host(&["delete", "quota", "bound"])?;
+    eventually("the node is not bounded", offered, |memory| memory != "768Mi")?;
     cluster.apply(&sleeper("web"))?;
     cluster.until_ready("web")?;
     cluster.on_host(&["delete", "pods", "-l", "k3k.io/virtual-namespace=default", "--now"])?;

@@ -1,9 +1,10 @@
 //! What the controller remembers of the host: only objects of clusters, and of those only what it reads.
 
 use super::Guarded;
+use super::build::capacity::Resources;
 use super::build::{Kind, Site};
 use k3k_api::labels::{self, component};
-use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ResourceQuota};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -23,6 +24,8 @@ pub struct Caches {
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// The host's nodes: labels and what they can hold.
     pub nodes: Store<Node>,
+    /// The quotas of all namespaces: what each allows, not what is in use.
+    pub quotas: Store<ResourceQuota>,
     /// Events of StatefulSets that could not make a pod.
     pub refusals: Store<Event>,
     ready: OnceCell<()>,
@@ -36,9 +39,10 @@ impl Caches {
         pods: Store<Pod>,
         namespaces: Store<PartialObjectMeta<Namespace>>,
         nodes: Store<Node>,
+        quotas: Store<ResourceQuota>,
         refusals: Store<Event>,
     ) -> Self {
-        Self { clusters, owned, pods, namespaces, nodes, refusals, ready: OnceCell::new() }
+        Self { clusters, owned, pods, namespaces, nodes, quotas, refusals, ready: OnceCell::new() }
     }
 
     /// Waits for the first list of each.
@@ -49,6 +53,7 @@ impl Caches {
             let _ = self.pods.wait_until_ready().await;
             let _ = self.namespaces.wait_until_ready().await;
             let _ = self.nodes.wait_until_ready().await;
+            let _ = self.quotas.wait_until_ready().await;
             for (_, store) in &self.owned {
                 let _ = store.wait_until_ready().await;
             }
@@ -103,6 +108,16 @@ impl Caches {
         })
     }
 
+    /// What the quotas of a namespace allow, each under its name.
+    pub fn allowed(&self, namespace: &str) -> BTreeMap<String, Resources> {
+        let quotas = self.quotas.state_filter(|quota| quota.namespace().as_deref() == Some(namespace));
+        let allowed = quotas.iter().filter_map(|quota| {
+            let hard = quota.spec.as_ref()?.hard.clone()?;
+            Some((quota.name_any(), hard))
+        });
+        allowed.collect()
+    }
+
     /// Labels of a namespace that is known to hold clusters.
     pub fn namespace_labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
         self.namespaces.get(&ObjectRef::new(name)).map(|namespace| namespace.labels().clone())
@@ -127,9 +142,10 @@ mod tests {
         let (pods, mut pod_writer) = reflector::store::<Pod>();
         let (namespaces, mut namespace_writer) = reflector::store();
         let (nodes, mut node_writer) = reflector::store::<Node>();
+        let (quotas, mut quota_writer) = reflector::store::<ResourceQuota>();
         let (refusals, _writer): (_, Writer<Event>) = reflector::store();
         let (clusters, _writer): (_, Writer<Guarded>) = reflector::store();
-        let caches = Arc::new(Caches::new(clusters, Vec::new(), pods, namespaces, nodes, refusals));
+        let caches = Arc::new(Caches::new(clusters, Vec::new(), pods, namespaces, nodes, quotas, refusals));
         let waiting: Vec<_> = (0..3)
             .map(|_| {
                 let caches = caches.clone();
@@ -141,6 +157,7 @@ mod tests {
         pod_writer.apply_watcher_event(&watcher::Event::InitDone);
         namespace_writer.apply_watcher_event(&watcher::Event::InitDone);
         node_writer.apply_watcher_event(&watcher::Event::InitDone);
+        quota_writer.apply_watcher_event(&watcher::Event::InitDone);
         let woken = futures::future::join_all(waiting);
         tokio::time::timeout(std::time::Duration::from_secs(60), woken).await.expect("all are woken");
     }

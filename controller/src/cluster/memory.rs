@@ -11,9 +11,10 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// How long a cluster goes without a second look: Secrets and quotas are not watched, and certificates expire.
+/// How long a cluster goes without a second look: Secrets are not watched, and certificates expire.
 pub const RESYNC: Duration = Duration::from_secs(5 * 60);
 
 /// What went through, by the Cluster's UID.
@@ -61,6 +62,10 @@ pub fn fingerprint(context: &Context, site: &Site, cluster: &Cluster) -> u64 {
     let mut hasher = DefaultHasher::new();
     (cluster.metadata.generation, cluster.labels(), cluster.finalizers()).hash(&mut hasher);
     context.caches.namespace_labels(&site.namespace).hash(&mut hasher);
+    for (name, hard) in context.caches.allowed(&site.namespace) {
+        let hard: Vec<_> = hard.iter().map(|(resource, amount)| (resource, &amount.0)).collect();
+        (name, hard).hash(&mut hasher);
+    }
     context.memory.surroundings.load(Ordering::Relaxed).hash(&mut hasher);
     let names = site.names();
     let owned = [

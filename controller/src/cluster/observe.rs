@@ -11,8 +11,7 @@ use super::status::Parts;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k3k_api::labels::{self, component};
 use k3k_api::v1beta1::{Cluster, ClusterSpec, SyncConfig, VirtualClusterPolicy, VirtualClusterPolicySpec};
-use k8s_openapi::api::core::v1::{Node, ResourceQuota};
-use kube::api::ListParams;
+use k8s_openapi::api::core::v1::Node;
 use kube::{Api, ResourceExt};
 use std::collections::{BTreeMap, HashMap};
 
@@ -68,14 +67,14 @@ pub async fn observe(
             None => context.host.service_cidr().await.map(str::to_owned),
         }
     };
-    let (host_version, host_service_cidr, policy, capacity, live, named_secrets) = tokio::try_join!(
+    let (host_version, host_service_cidr, policy, live, named_secrets) = tokio::try_join!(
         host_version,
         host_service_cidr,
         policy(context, policy_name.as_deref()),
-        capacity_for(context, site, cluster),
         live(context, site),
         named_secrets(context, site, cluster),
     )?;
+    let capacity = capacity_for(context, site, cluster);
     Ok(Observed { host_version, host_service_cidr, policy_name, policy, capacity, live, named_secrets })
 }
 
@@ -101,7 +100,7 @@ async fn policy(context: &Context, name: Option<&str>) -> Result<Option<VirtualC
     Ok(found.map(|policy| policy.spec))
 }
 
-async fn capacity_for(context: &Context, site: &Site, cluster: &Cluster) -> Result<Resources, Error> {
+fn capacity_for(context: &Context, site: &Site, cluster: &Cluster) -> Resources {
     let wanted = &cluster.spec.node_selector;
     let nodes = context.caches.nodes.state_filter(|node| {
         let labels = node.labels();
@@ -109,14 +108,7 @@ async fn capacity_for(context: &Context, site: &Site, cluster: &Cluster) -> Resu
     });
     let allocatable = nodes.iter().filter_map(|node| node.status.as_ref()?.allocatable.as_ref());
     let total = capacity::sum(allocatable);
-    let quotas: Api<ResourceQuota> = Api::namespaced(context.client.clone(), &site.namespace);
-    let quotas = quotas.list(&ListParams::default()).await;
-    let quotas = quotas.map_err(|source| Error::Read {
-        what: format!("ResourceQuotas in namespace {:?}", site.namespace),
-        source,
-    })?;
-    let hard = quotas.items.iter().filter_map(|quota| quota.spec.as_ref()?.hard.as_ref());
-    Ok(capacity::limited(total, hard))
+    capacity::limited(total, context.caches.allowed(&site.namespace).values())
 }
 
 /// Whether pods can be placed on the node now.

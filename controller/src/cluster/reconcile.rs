@@ -53,11 +53,13 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
     let fingerprint = memory::fingerprint(context, &site, cluster);
     let settled = match context.memory.recall(&site, fingerprint) {
         Some(settled) => Ok(settled),
-        None => provision(context, &site, cluster).await,
+        // Remembered from the look itself: what is recalled does not become younger.
+        None => provision(context, &site, cluster)
+            .await
+            .inspect(|settled| context.memory.remember(&site, fingerprint, settled)),
     };
     match settled {
         Ok(settled) => {
-            context.memory.remember(&site, fingerprint, &settled);
             context.health.servers_are(&site.uid, pods::signature(&context.caches.server_pods(&site)));
             let parts = observe::parts(context, &site);
             let after = status::settled(&before, generation, &settled, &parts, Timestamp::now());

@@ -16,6 +16,7 @@ use kube::runtime::reflector;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The mock host: objects by path.
 struct Store {
@@ -27,10 +28,14 @@ struct Store {
 impl Store {
     /// Answers until the client is gone, and gives itself back.
     async fn serve(mut self) -> Self {
+        self.answer_all().await;
+        self
+    }
+
+    async fn answer_all(&mut self) {
         while let Some(call) = self.scenario.next().await {
             self.answer(call);
         }
-        self
     }
 
     fn answer(&mut self, call: Call) {
@@ -41,12 +46,6 @@ impl Store {
                 let version = json!({ "major": "1", "minor": "36", "gitVersion": "v1.36.3", "gitCommit": "",
                     "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": "" });
                 call.answer(200, &version);
-            }
-            "GET" if path.ends_with("/resourcequotas") => {
-                call.answer(
-                    200,
-                    &json!({ "apiVersion": "v1", "kind": "ResourceQuotaList", "metadata": {}, "items": [] }),
-                );
             }
             "GET" => match self.objects.get(&path) {
                 Some(object) => call.answer(200, object),
@@ -98,7 +97,7 @@ fn context(client: kube::Client) -> Arc<Context> {
     }
     Arc::new(Context {
         host: Host::new(client.clone(), "k3k-system".into()),
-        caches: Caches::new(empty(), Vec::new(), empty(), empty(), empty(), empty()),
+        caches: Caches::new(empty(), Vec::new(), empty(), empty(), empty(), empty(), empty()),
         health: health::Registry::new().0,
         memory: Arc::new(Memory::default()),
         events: Events::new(client.clone(), "test".into()),
@@ -246,4 +245,22 @@ async fn a_deletion_touches_nothing_of_others() {
     let (outcome, host) = once(cluster(&metadata, &json!({})), present).await;
     outcome.unwrap();
     assert!(!host.calls.iter().any(|call| call.starts_with("DELETE")), "{:#?}", host.calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_do_not_put_off_the_full_look() {
+    let (client, mut host) = host(Vec::new());
+    let context = context(client);
+    // The label and the finalizer are there, so that the first look differs in nothing from the others.
+    let object = cluster(&json!({ "finalizers": [labels::CLUSTER_FINALIZER] }), &json!({}));
+    for minutes in [0, 4, 2] {
+        tokio::time::advance(Duration::from_secs(minutes * 60)).await;
+        tokio::select! {
+            outcome = Box::pin(reconcile(object.clone(), context.clone())) => drop(outcome.unwrap()),
+            () = host.answer_all() => unreachable!("the context holds a client"),
+        }
+    }
+    let looked =
+        |call: &&String| call.ends_with("GET /api/v1/namespaces/k3k-dev/secrets/k3k-dev-certificates");
+    assert_eq!(host.calls.iter().filter(looked).count(), 2, "{:#?}", host.calls);
 }

@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt as _};
 use k3k_api::labels;
 use k3k_api::names::ClusterNames;
 use k3k_api::v1beta1::{Phase, VirtualClusterPolicy};
-use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ResourceQuota};
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
 use kube::runtime::{
@@ -89,6 +89,18 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
         refs(&known, |_| true)
     });
 
+    let (quotas, writer) = reflector::store::<ResourceQuota>();
+    let stream = watcher(Api::<ResourceQuota>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(trim_quota)
+        .reflect(writer);
+    let known = clusters.clone();
+    // Most changes are of what is in use; a look that finds nothing new ends at the fingerprint.
+    controller = controller.watches_stream(stream.touched_objects(), move |quota: ResourceQuota| {
+        let namespace = quota.namespace();
+        refs(&known, move |cluster| cluster.namespace() == namespace)
+    });
+
     let bound = (clusters.clone(), namespaces.clone());
     let remembered = memory.clone();
     let policies = Api::<PartialObjectMeta<VirtualClusterPolicy>>::all(client.clone());
@@ -119,7 +131,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
         })
     });
 
-    (Caches::new(clusters, owned, pods, namespaces, nodes, refusals), controller)
+    (Caches::new(clusters, owned, pods, namespaces, nodes, quotas, refusals), controller)
 }
 
 /// Runs until `shutdown`. What is being reconciled then is cut off: whoever acts next does it again, as after a
@@ -256,6 +268,11 @@ fn trim_node(node: &mut Node) {
             ..Default::default()
         };
     }
+}
+
+fn trim_quota(quota: &mut ResourceQuota) {
+    trim_metadata(&mut quota.metadata);
+    quota.status = None;
 }
 
 /// A hash of what nodes offer.
