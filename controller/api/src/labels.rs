@@ -49,6 +49,8 @@ pub const VIRTUAL_NAMESPACE: &str = "k3k.io/namespace";
 /// Annotation on host copies: the object's UID in the nested cluster. A host copy whose UID differs belongs to
 /// an earlier object of the same name.
 pub const VIRTUAL_UID: &str = "k3k.io/uid";
+/// Annotation on host copies of pods: the generation of the nested pod that was carried over last.
+pub const VIRTUAL_GENERATION: &str = "k3k.io/generation";
 /// Label on host copies of namespaced objects: [`crate::names::label_value`] of the nested namespace.
 /// Service selectors are narrowed by it.
 pub const VIRTUAL_NAMESPACE_LABEL: &str = "k3k.io/virtual-namespace";

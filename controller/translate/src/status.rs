@@ -1,5 +1,6 @@
 //! The status of a host pod as the status of the nested pod it runs.
 
+use k3k_api::labels::VIRTUAL_GENERATION;
 use serde_json::{Map, Value, json};
 
 /// The status of the nested pod `nested`, from that of its host pod. The node's address takes the place of the host
@@ -30,13 +31,26 @@ pub fn of_pod(nested: &Value, host: &Value, node_ip: &str) -> Value {
     if let Some(class) = nested.pointer("/status/qosClass").or_else(|| source.get("qosClass")) {
         status.insert("qosClass".into(), class.clone());
     }
-    if source.contains_key("observedGeneration")
-        && let Some(generation) = nested.pointer("/metadata/generation")
-    {
-        status.insert("observedGeneration".into(), generation.clone());
+    if let Some(generation) = source.get("observedGeneration").and_then(|told| observed(nested, host, told)) {
+        status.insert("observedGeneration".into(), generation);
     }
     status.insert("conditions".into(), conditions(nested, host).into());
     Value::Object(status)
+}
+
+/// The generation of the nested pod that the host's kubelet has acted upon when it says that it observed `told` of the host pod: the one
+/// that was carried over last, once the host's kubelet has seen the host pod as it is now.
+fn observed(nested: &Value, host: &Value, told: &Value) -> Option<Value> {
+    let wanted = nested.pointer("/metadata/generation")?;
+    if told.as_u64() < host.pointer("/metadata/generation").and_then(Value::as_u64) {
+        return nested.pointer("/status/observedGeneration").cloned();
+    }
+    let is_ending = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_string();
+    if is_ending(nested) && is_ending(host) {
+        return Some(wanted.clone()); // an end is a generation too, and is carried over by ending the host pod
+    }
+    let carried = host["metadata"]["annotations"][VIRTUAL_GENERATION].as_str();
+    Some(carried.and_then(|text| text.parse::<u64>().ok()).map_or_else(|| wanted.clone(), Value::from))
 }
 
 /// Set by the kubelet and, when it evicts, by the control plane.
@@ -67,10 +81,11 @@ fn conditions(nested: &Value, host: &Value) -> Vec<Value> {
     let mut all: Vec<Value> = list(nested).into_iter().filter(stays).collect();
     let gate = unmet_gate(nested, &all);
     for mut condition in list(host).into_iter().filter(from_kubelet) {
-        if condition.get("observedGeneration").is_some()
-            && let Some(generation) = nested.pointer("/metadata/generation")
+        if let Some(fields) = condition.as_object_mut()
+            && let Some(told) = fields.remove("observedGeneration")
+            && let Some(generation) = observed(nested, host, &told)
         {
-            condition["observedGeneration"] = generation.clone();
+            fields.insert("observedGeneration".into(), generation);
         }
         if condition["type"] == "Ready"
             && condition["status"] == "True"
@@ -183,6 +198,31 @@ mod tests {
         assert_eq!(status["conditions"][0]["lastTransitionTime"], "2026-01-01T00:00:00Z");
         assert_eq!(status["conditions"][1]["status"], "False");
         assert_eq!(status["conditions"][1]["reason"], "ReadinessGatesNotReady");
+    }
+
+    #[test]
+    fn a_generation_is_observed_when_it_was_carried_over_and_seen_by_the_host() {
+        let nested = json!({"metadata": {"generation": 3}, "status": {"observedGeneration": 2}});
+        let observed = |nested: &Value, metadata: &Value, told: u32| {
+            let host = json!({"metadata": metadata, "status": {
+                "observedGeneration": told, "conditions": [{"type": "Ready", "observedGeneration": told}],
+            }});
+            let status = of_pod(nested, &host, "10.96.7.7");
+            assert_eq!(status["observedGeneration"], status["conditions"][0]["observedGeneration"]);
+            status["observedGeneration"].clone()
+        };
+        let carried = |nested: &str, host: u32| json!({"generation": host, "annotations": {"k3k.io/generation": nested}});
+        assert_eq!(observed(&nested, &carried("2", 7), 7), 2, "the third is still to be carried over");
+        assert_eq!(observed(&nested, &carried("3", 8), 7), 2, "the host's kubelet has not seen it yet");
+        assert_eq!(observed(&nested, &carried("3", 8), 8), 3);
+        assert_eq!(observed(&nested, &json!({"generation": 8}), 8), 3, "a host pod of an earlier version");
+
+        let ending = "2026-01-01T00:00:00Z";
+        let nested = json!({"metadata": {"generation": 4, "deletionTimestamp": ending}, "status": {"observedGeneration": 3}});
+        let mut host = carried("3", 9);
+        assert_eq!(observed(&nested, &host, 9), 3, "the host pod does not end yet");
+        host["deletionTimestamp"] = ending.into();
+        assert_eq!(observed(&nested, &host, 9), 4);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::uses::Key;
 use crate::watch::Name;
 use crate::world::lock;
 use futures::future::{join, join_all, try_join};
+use k3k_api::labels::VIRTUAL_GENERATION;
 use k3k_translate::pod::{Translated, amounts, mutable, translate};
 use k3k_translate::status::{for_tenant, refused};
 use k3k_translate::{Origin, Refusal};
@@ -32,6 +33,11 @@ pub(super) fn applied(translated: &Translated) -> Value {
     applied.into()
 }
 
+/// The generation of a pod, as [`VIRTUAL_GENERATION`] has it.
+pub(super) fn generation(nested: &Value) -> Option<String> {
+    nested["metadata"]["generation"].as_u64().map(|generation| generation.to_string())
+}
+
 fn digest(files: &BTreeMap<String, String>) -> String {
     let mut hash = Sha256::new();
     for (name, content) in files {
@@ -52,6 +58,9 @@ impl Pods {
         let host_name = world.context.owner.host_name(&name.namespace, &name.name);
         lock(&world.origins).insert(host_name.clone(), origin.clone());
         translated.object["metadata"]["annotations"][APPLIED] = applied(&translated).to_string().into();
+        if let Some(generation) = generation(nested) {
+            translated.object["metadata"]["annotations"][VIRTUAL_GENERATION] = generation.into();
+        }
 
         let missing = self.write_missing_data(name, &translated).await?;
         let pod: DynamicObject = serde_json::from_value(translated.object.clone()).map_err(|error| {

@@ -1,11 +1,12 @@
 //! A pod that runs: changes go to the host, the status comes back.
 
-use super::create::{APPLIED, applied};
+use super::create::{APPLIED, applied, generation};
 use super::{Error, Pods, gone_is_fine};
 use crate::converge::Next;
 use crate::sync::data::Existing;
 use crate::watch::Name;
 use crate::world::lock;
+use k3k_api::labels::VIRTUAL_GENERATION;
 use k3k_translate::Origin;
 use k3k_translate::pod::{Translated, amounts, ephemeral_containers, mutable, translate};
 use k3k_translate::status::of_pod;
@@ -83,13 +84,20 @@ impl Pods {
             let resized = api.patch_subresource("resize", host_name, &params, &amounts).await;
             resized.map_err(Error::api("resize the host pod"))?;
         }
-        if before != wanted || host["metadata"]["labels"] != translated.object["metadata"]["labels"] {
+        self.add_ephemeral_containers(name, nested, host).await?;
+        // Last, because it says that everything has been carried over.
+        let generation = generation(nested);
+        if before != wanted
+            || host["metadata"]["labels"] != translated.object["metadata"]["labels"]
+            || host["metadata"]["annotations"][VIRTUAL_GENERATION].as_str() != generation.as_deref()
+        {
             let mut patch = mutable(&translated.object);
             if before[0] == wanted[0] {
                 // The host's admission may have pinned images; they are not touched for the sake of a label.
                 patch["spec"] = json!({});
             }
-            patch["metadata"]["annotations"] = json!({APPLIED: wanted.to_string()});
+            patch["metadata"]["annotations"] =
+                json!({APPLIED: wanted.to_string(), VIRTUAL_GENERATION: generation});
             for (key, _) in host["metadata"]["labels"].as_object().into_iter().flatten() {
                 if patch["metadata"]["labels"].get(key).is_none() {
                     patch["metadata"]["labels"][key] = Value::Null;
@@ -98,6 +106,10 @@ impl Pods {
             let carried = api.patch(host_name, &params, &Patch::Strategic(&patch)).await;
             carried.map_err(Error::api("carry a change over to the host pod"))?;
         }
+        Ok(())
+    }
+
+    async fn add_ephemeral_containers(&self, name: &Name, nested: &Value, host: &Value) -> Result<(), Error> {
         let count = |pod: &Value| pod["spec"]["ephemeralContainers"].as_array().map_or(0, Vec::len);
         if count(nested) > count(host) {
             let containers =
@@ -107,7 +119,7 @@ impl Pods {
                 .host_api("Pod")
                 .patch_subresource(
                     "ephemeralcontainers",
-                    host_name,
+                    host["metadata"]["name"].as_str().unwrap_or_default(),
                     &PatchParams::default(),
                     &Patch::Strategic(&patch),
                 )

@@ -219,6 +219,7 @@ async fn a_resize_and_a_label_reach_the_running_pod() {
     spec["containers"][0]["resources"] = json!({"requests": {"cpu": "200m"}});
     let mut nested_object = nested_pod(&spec);
     nested_object["metadata"]["labels"] = json!({"tier": "web"});
+    nested_object["metadata"]["generation"] = 2.into();
     let running = json!({"phase": "Running", "podIP": "10.244.0.7", "hostIP": "10.0.0.1"});
     nested_object["status"] = k3k_translate::status::of_pod(&nested_object, &host_pod(&running), "10.96.3.3");
     let mut before = host_pod(&running);
@@ -238,6 +239,10 @@ async fn a_resize_and_a_label_reach_the_running_pod() {
     );
     call.answer(200, &before);
     let call = host.expect("PATCH", &format!("/api/v1/namespaces/k3k-dev/pods/{}", host_name())).await;
+    assert_eq!(
+        call.body["metadata"]["annotations"]["k3k.io/generation"], "2",
+        "after all that belongs to it"
+    );
     assert_eq!(call.body["metadata"]["labels"]["tier"], "web");
     assert_eq!(call.body["metadata"]["labels"]["old"], Value::Null, "a label that is gone is removed");
     assert_eq!(call.body["spec"], json!({}), "images the host may have pinned are left alone");
