@@ -1,6 +1,6 @@
 //! Environment variables: references by name, fields of the pod, and where the nested API is.
 
-use super::{Visit, array, field, object, only, text};
+use super::{Visit, array, field, object, only, pod_secret, text};
 use crate::Refusal;
 use crate::data::DataKind;
 use serde_json::{Map, Value, json};
@@ -38,6 +38,10 @@ impl Visit<'_> {
                 "fieldRef" => match field::in_environment(self, value, &path)? {
                     field::Rewritten::Value(value) => return Ok(json!({"name": name, "value": value})),
                     field::Rewritten::Reference(value) => drop(host.insert(kind.clone(), value)),
+                    field::Rewritten::Secret(key) => {
+                        let reference = json!({"name": pod_secret(&self.origin.uid), "key": key});
+                        host.insert("secretKeyRef".into(), reference);
+                    }
                 },
                 "fileKeyRef" => return Err(Refusal::unsupported(path)),
                 _ => return Err(Refusal::unknown(path)),

@@ -13,6 +13,9 @@ pub(super) enum Rewritten {
     Value(String),
     /// A reference that the host's kubelet resolves.
     Reference(Value),
+    /// A key of the pod's Secret. What may change is read when a container starts, and taken literally: in a value, `$(NAME)` would be
+    /// another variable.
+    Secret(String),
 }
 
 pub(super) fn in_environment(visit: &mut Visit<'_>, value: &Value, path: &str) -> Result<Rewritten, Refusal> {
@@ -30,9 +33,8 @@ pub(super) fn in_environment(visit: &mut Visit<'_>, value: &Value, path: &str) -
         "status.hostIP" | "status.hostIPs" => Rewritten::Value(visit.context.node_ip.clone()),
         "status.podIP" | "status.podIPs" => Rewritten::Reference(value.clone()),
         _ => match subscript(field) {
-            Some(("metadata.labels", key)) => Rewritten::Value(tenant_value(visit.pod, "labels", key)),
-            Some(("metadata.annotations", key)) => {
-                Rewritten::Value(tenant_value(visit.pod, "annotations", key))
+            Some((map @ ("metadata.labels" | "metadata.annotations"), key)) => {
+                Rewritten::Secret(visit.file_of_key(map, key))
             }
             _ => return Err(Refusal::unknown(path)),
         },
@@ -86,13 +88,11 @@ fn volume_field(visit: &mut Visit<'_>, value: &Value, path: &str) -> Result<File
         "metadata.name" => File::Host(annotation(labels::VIRTUAL_NAME)),
         "metadata.namespace" => File::Host(annotation(labels::VIRTUAL_NAMESPACE)),
         "metadata.uid" => File::Host(annotation(labels::VIRTUAL_UID)),
-        "metadata.labels" => visit.file("labels", lines(visit.pod, "labels")),
-        "metadata.annotations" => visit.file("annotations", lines(visit.pod, "annotations")),
+        "metadata.labels" => File::Secret(visit.file("labels", lines(visit.pod, "labels"))),
+        "metadata.annotations" => File::Secret(visit.file("annotations", lines(visit.pod, "annotations"))),
         _ => match subscript(field) {
             Some((map @ ("metadata.labels" | "metadata.annotations"), key)) => {
-                let map = map.trim_start_matches("metadata.");
-                // Keys of Secrets are of letters, digits, `-`, `_` and `.`; keys of annotations have a slash besides.
-                visit.file(&format!("{map}.{}", key.replace('/', "_.")), tenant_value(visit.pod, map, key))
+                File::Secret(visit.file_of_key(map, key))
             }
             _ => return Err(Refusal::unknown(path)),
         },
@@ -100,9 +100,16 @@ fn volume_field(visit: &mut Visit<'_>, value: &Value, path: &str) -> Result<File
 }
 
 impl Visit<'_> {
-    fn file(&mut self, key: &str, content: String) -> File {
+    fn file(&mut self, key: &str, content: String) -> String {
         self.files.insert(key.to_owned(), content);
-        File::Secret(key.to_owned())
+        key.to_owned()
+    }
+
+    /// The file with the value of one label or annotation. Keys of Secrets are of letters, digits, `-`, `_` and `.`; keys of annotations
+    /// have a slash besides.
+    fn file_of_key(&mut self, map: &str, key: &str) -> String {
+        let map = map.trim_start_matches("metadata.");
+        self.file(&format!("{map}.{}", key.replace('/', "_.")), tenant_value(self.pod, map, key))
     }
 }
 

@@ -101,6 +101,10 @@ pub fn translate(context: &Context, pod: &Value, services: &[Value]) -> Result<T
     for (field, value) in spec {
         visit.spec_field(&mut host, field, value)?;
     }
+    if let Some(list) = spec.get("ephemeralContainers") {
+        // What they refer to has to be in the host before they are; whether they can be taken there is said when they are added.
+        drop(visit.containers(list, "spec.ephemeralContainers", container::Kind::Ephemeral));
+    }
     visit.defaults(&mut host, spec);
 
     let mut metadata = context.owner.metadata(&visit.origin, pod.pointer("/metadata/labels"));

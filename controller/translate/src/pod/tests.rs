@@ -111,6 +111,23 @@ fn no_reference_keeps_its_name_in_any_list_of_containers() {
 }
 
 #[test]
+fn what_an_added_container_reads_is_brought_too() {
+    let env = json!([
+        {"name": "NOTE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['note']"}}},
+        {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}},
+    ]);
+    let pod = pod(json!({"containers": [], "ephemeralContainers": [{"name": "debug", "env": env}]}));
+    let translated = translate(&context(), &pod, &[]).unwrap();
+    assert_eq!(translated.files["annotations.note"], "n");
+    assert!(translated.references.contains_key(&(DataKind::ConfigMap, "settings".to_owned())));
+    assert_eq!(
+        translated.object["spec"].get("ephemeralContainers"),
+        None,
+        "these have a subresource of their own"
+    );
+}
+
+#[test]
 fn a_host_network_pod_resolves_as_its_policy_says() {
     let spec = |policy: &str| pod(json!({"containers": [], "hostNetwork": true, "dnsPolicy": policy}));
     let host = |policy: &str| translate(&context(), &spec(policy), &[]).unwrap().object;
