@@ -39,7 +39,7 @@ pub async fn serve(args: Args, client: kube::Client, shutdown: CancellationToken
     let metrics = Metrics::register(&mut registry);
     let readiness = Readiness::default();
     let latch = readiness.latch("host");
-    let admin = tokio::spawn(args.admin.serve(registry, readiness, shutdown.clone()));
+    let admin = tokio::spawn(args.admin.serve(Arc::new(registry), readiness, shutdown.clone()));
     client.apiserver_version().await.context("the host's API does not answer")?;
     // Ready is who could act at once: a second controller that waits for the Lease is ready too.
     latch.set();

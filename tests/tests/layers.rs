@@ -30,10 +30,11 @@ const ALLOWED: [(&str, &[&str]); 8] = [
 ];
 
 /// Folders and files of pure decisions.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "controller/api/src",
     "controller/translate/src",
     "controller/kubelet/src/pods/decide.rs",
+    "controller/kubelet/src/usage/ledger.rs",
     "controller/kubelet/src/uses.rs",
     "controller/src/cluster/build",
     "controller/src/cluster/plan.rs",

@@ -77,7 +77,7 @@ pub async fn run(args: Args, mut config: Config, shutdown: CancellationToken) ->
     // Probes are answered to the very end, hence a token of their own.
     let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
     let mut parts = JoinSet::new();
-    let probes = args.admin.serve(registry, readiness, closed.clone());
+    let probes = args.admin.serve(std::sync::Arc::new(registry), readiness, closed.clone());
     parts.spawn(async move { probes.await.map_err(Error::from).and(Err(Error::Ended("the admin server"))) });
     parts.spawn(endless(filling, "watching policies"));
     parts.spawn(endless(following_secret, "watching the Secret"));

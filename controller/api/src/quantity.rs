@@ -83,6 +83,11 @@ impl Quantity {
         clamp(divide_away(self.nanos, NANOS / 1000))
     }
 
+    /// Billionths, exactly.
+    pub fn to_nanos(self) -> i128 {
+        self.nanos
+    }
+
     /// The sum in the family of `self`, or none if it is too large.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.with(self.nanos + other.nanos)

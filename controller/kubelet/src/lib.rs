@@ -9,12 +9,14 @@ pub mod config;
 pub mod converge;
 #[cfg(test)]
 mod fixture;
+pub mod metrics;
 pub mod node;
 pub mod pods;
 mod run;
 pub mod server;
 pub mod serving;
 pub mod sync;
+pub mod usage;
 pub mod uses;
 pub mod watch;
 pub mod world;

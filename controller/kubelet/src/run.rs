@@ -4,6 +4,7 @@ use crate::args::Args;
 use crate::clients;
 use crate::config::{Config, Files};
 use crate::converge;
+use crate::metrics::Metrics;
 use crate::node::Heartbeat;
 use crate::pods::Pods;
 use crate::serving;
@@ -20,6 +21,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
+use prometheus_client::registry::Registry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -35,11 +37,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let files = Files::beside(&args.config);
     let readiness = Readiness::default();
     let registered = readiness.latch("node");
-    let admin = tokio::spawn(args.admin.serve(
-        prometheus_client::registry::Registry::default(),
-        readiness,
-        shutdown.clone(),
-    ));
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let registry = Arc::new(registry);
+    let admin = tokio::spawn(args.admin.serve(registry.clone(), readiness, shutdown.clone()));
 
     let nested = clients::nested(&config, &files).await?;
     let (host, streaming) = clients::host()?;
@@ -79,8 +80,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let work = converge::run(queue, PODS_AT_ONCE, shutdown.clone(), {
         let pods = pods.clone();
         move |name| {
-            let pods = pods.clone();
-            async move { pods.step(&name).await }.boxed()
+            let (pods, metrics) = (pods.clone(), metrics.clone());
+            async move { pods.step(&name).await }.inspect(move |next| metrics.count(next)).boxed()
         }
     });
     let changes = both(nested_changes, host_changes);
@@ -98,7 +99,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let world = world.clone();
         move |key| data::step(world.clone(), key).boxed()
     });
-    let endpoints = serving::serve(world.clone(), streaming, &config, &files, shutdown.clone()).await?;
+    let endpoints =
+        serving::serve(world.clone(), streaming, &config, &files, registry, shutdown.clone()).await?;
     let mut endpoints = tokio::spawn(endpoints);
     let node = {
         let mut heartbeat = Heartbeat::new(nested, files.clone(), config, args.host_ip);

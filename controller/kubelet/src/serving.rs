@@ -1,10 +1,17 @@
 //! Puts the HTTPS endpoints on the network, and keeps their certificate fresh.
 
 use crate::config::{self, Config, Files, read};
-use crate::server::{self, Directory, HostPod, State};
+use crate::server::{self, Directory, HostPod, Parts, State};
+use crate::usage::Usage;
+use crate::usage::ledger::Running;
+use crate::usage::source::Source;
 use crate::watch::{Name, json, origin};
-use crate::world::World;
+use crate::world::{World, core};
 use k3k_runtime::tls::{self, ClientAuth, ServerCertificate, TlsListener};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::DynamicObject;
+use kube::runtime::reflector::ObjectRef;
+use prometheus_client::registry::Registry;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,11 +59,39 @@ impl Directory for World {
         let ours = self.host_pods.state();
         let ours: Vec<_> = ours.iter().filter_map(|pod| origin(&self.context.owner, pod)).collect();
         let nested = self.nested_pods.state();
-        let runs = |pod: &kube::api::DynamicObject| {
-            ours.iter().any(|origin| Some(&origin.uid) == pod.metadata.uid.as_ref())
-        };
+        let runs =
+            |pod: &DynamicObject| ours.iter().any(|origin| Some(&origin.uid) == pod.metadata.uid.as_ref());
         nested.iter().filter(|pod| runs(pod)).map(|pod| json(pod)).collect()
     }
+
+    fn running(&self) -> Vec<Running> {
+        self.host_pods.state().iter().filter_map(|host| running(self, host)).collect()
+    }
+}
+
+/// What runs in a host pod of ours, if it is that of a pod that is still there.
+fn running(world: &World, host: &DynamicObject) -> Option<Running> {
+    let made_for = origin(&world.context.owner, host)?;
+    let key = ObjectRef::new_with(&made_for.name, core("Pod")).within(&made_for.namespace);
+    let current = world.nested_pods.get(&key)?;
+    if current.metadata.uid.as_ref() != Some(&made_for.uid) {
+        return None;
+    }
+    let time = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
+    let status = &host.data["status"];
+    let statuses = ["initContainerStatuses", "containerStatuses"].map(|list| status[list].as_array());
+    let containers = statuses.into_iter().flatten().flatten().filter_map(|container| {
+        Some((container["name"].as_str()?.to_owned(), time(&container["state"]["running"]["startedAt"])?))
+    });
+    let containers: Vec<_> = containers.collect();
+    (!containers.is_empty()).then(|| Running {
+        host_name: host.metadata.name.clone().unwrap_or_default(),
+        namespace: made_for.namespace,
+        name: made_for.name,
+        uid: made_for.uid,
+        started: time(&status["startTime"]),
+        containers,
+    })
 }
 
 /// Binds the port; the returned future serves until `shutdown`.
@@ -65,6 +100,7 @@ pub async fn serve(
     streaming: kube::Client,
     config: &Config,
     files: &Files,
+    registry: Arc<Registry>,
     shutdown: CancellationToken,
 ) -> Result<impl Future<Output = Result<(), Error>> + use<>, Error> {
     let port = config.kubelet_port;
@@ -83,7 +119,16 @@ pub async fn serve(
         let address = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port);
         TlsListener::bind(address, tls).await.map_err(listen)?
     };
-    let state = Arc::new(State::new(streaming, world.nested.clone(), &config.node_name, world));
+    let owner = &world.context.owner;
+    let usage = Usage::new(Source::new(world.host.clone(), &owner.namespace, &owner.cluster));
+    let state = Arc::new(State::new(Parts {
+        host: streaming,
+        nested: world.nested.clone(),
+        node: config.node_name.clone(),
+        directory: world,
+        usage,
+        registry,
+    }));
     let renewal = renew(certificate, files.clone());
     Ok(async move {
         tokio::select! {

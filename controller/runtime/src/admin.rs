@@ -46,7 +46,7 @@ impl AdminArgs {
     /// gives the error if that failed.
     pub fn serve(
         &self,
-        registry: Registry,
+        registry: Arc<Registry>,
         readiness: Readiness,
         shutdown: CancellationToken,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
@@ -66,11 +66,11 @@ impl AdminArgs {
 }
 
 /// The routes of [`AdminArgs::serve`].
-pub fn router(registry: Registry, readiness: Readiness) -> Router {
+pub fn router(registry: Arc<Registry>, readiness: Readiness) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz).with_state(readiness))
-        .route("/metrics", get(metrics).with_state(Arc::new(registry)))
+        .route("/metrics", get(metrics).with_state(registry))
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> Response {
@@ -82,8 +82,13 @@ async fn readyz(State(readiness): State<Readiness>) -> Response {
 }
 
 async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
+    exposition(&registry)
+}
+
+/// What `registry` holds, as `/metrics` answers.
+pub fn exposition(registry: &Registry) -> Response {
     let mut text = String::new();
-    match encode(&mut text, &registry) {
+    match encode(&mut text, registry) {
         Ok(()) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
@@ -114,7 +119,7 @@ mod tests {
     async fn readyz_lists_what_is_missing_and_livez_does_not_care() {
         let readiness = Readiness::default();
         let (crds, lease) = (readiness.latch("crds"), readiness.latch("lease"));
-        let router = router(Registry::default(), readiness);
+        let router = router(Arc::default(), readiness);
         assert_eq!(
             get(&router, "/readyz").await,
             (StatusCode::SERVICE_UNAVAILABLE, "waiting for: crds, lease\n".into())
@@ -131,7 +136,7 @@ mod tests {
         let counter = Counter::<u64>::default();
         registry.register("reconciles", "Reconciliations", counter.clone());
         counter.inc();
-        let (status, text) = get(&router(registry, Readiness::default()), "/metrics").await;
+        let (status, text) = get(&router(Arc::new(registry), Readiness::default()), "/metrics").await;
         assert_eq!(status, StatusCode::OK);
         assert!(text.contains("reconciles_total 1") && text.ends_with("# EOF\n"), "{text}");
     }
@@ -140,7 +145,7 @@ mod tests {
     async fn a_taken_address_is_named() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let args = AdminArgs { admin_address: taken.local_addr().unwrap() };
-        let served = args.serve(Registry::default(), Readiness::default(), CancellationToken::new());
+        let served = args.serve(Arc::default(), Readiness::default(), CancellationToken::new());
         let error = served.await.unwrap_err().to_string();
         assert!(
             error.contains(&args.admin_address.to_string()) && error.contains("--admin-address"),
@@ -152,7 +157,7 @@ mod tests {
     async fn shutdown_ends_serving() {
         let args = AdminArgs { admin_address: "127.0.0.1:0".parse().unwrap() };
         let shutdown = CancellationToken::new();
-        let served = args.serve(Registry::default(), Readiness::default(), shutdown.clone());
+        let served = args.serve(Arc::default(), Readiness::default(), shutdown.clone());
         shutdown.cancel();
         served.await.unwrap();
     }

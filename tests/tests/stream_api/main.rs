@@ -9,8 +9,10 @@ mod pass_through;
 
 use anyhow::{Context, Result};
 use host_kubelet::HostKubelet;
-use k3k_kubelet::server::{Directory, HostPod, State, serve};
-use k3k_runtime::certificates::{Leaf, Usage};
+use k3k_kubelet::server::{Directory, HostPod, Parts, State, serve};
+use k3k_kubelet::usage::Usage;
+use k3k_kubelet::usage::{ledger::Running, source::Source};
+use k3k_runtime::certificates::{self, Leaf};
 use k3k_runtime::tls::{ClientAuth, ServerCertificate, TlsListener, server_config};
 use k3k_tests::{ApiServer, in_namespace};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
@@ -87,9 +89,17 @@ impl Bridge {
         create::<RoleBinding>(Api::namespaced(client.clone(), &host_namespace), &binding).await?;
 
         let node_name = format!("{nested}-node");
-        let directory = Arc::new(Pods { nested: nested.to_owned(), host_namespace, host_pod });
         let streaming = server.client_as(&user, None).await?;
-        let state = State::new(streaming, server.client().await?, &node_name, directory);
+        let usage = Usage::new(Source::new(streaming.clone(), &host_namespace, nested));
+        let directory = Arc::new(Pods { nested: nested.to_owned(), host_namespace, host_pod });
+        let state = State::new(Parts {
+            host: streaming,
+            nested: server.client().await?,
+            node: node_name.clone(),
+            directory,
+            usage,
+            registry: Arc::default(),
+        });
         let pair = server.issue(&serving_leaf())?;
         let certificate = ServerCertificate::from_pem(&pair.certificate, &pair.key)?;
         let auth = ClientAuth::Optional { ca_pem: server.authority_pem().to_owned() };
@@ -147,6 +157,10 @@ impl Directory for Pods {
     fn list(&self) -> Vec<Value> {
         vec![json!({"metadata": {"namespace": self.nested, "name": POD}})]
     }
+
+    fn running(&self) -> Vec<Running> {
+        Vec::new()
+    }
 }
 
 fn serving_leaf() -> Leaf {
@@ -155,7 +169,7 @@ fn serving_leaf() -> Leaf {
         organizations: Vec::new(),
         dns_names: Vec::new(),
         ip_addresses: vec![Ipv4Addr::LOCALHOST.into()],
-        usages: vec![Usage::Server],
+        usages: vec![certificates::Usage::Server],
         lifetime: Duration::from_secs(3600),
     }
 }

@@ -9,8 +9,11 @@ mod headers;
 mod logs;
 mod splice;
 mod upgrade;
+mod usage;
 
 use crate::server::auth::Gate;
+use crate::usage::Usage;
+use crate::usage::ledger::Running;
 use axum::extract::State as Extract;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
@@ -18,6 +21,7 @@ use axum::{Json, Router, middleware};
 use k3k_runtime::serve::{self, Limits};
 use k3k_runtime::tls::TlsListener;
 use kube::client::Body;
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +43,8 @@ pub trait Directory: Send + Sync {
     fn locate(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<HostPod>;
     /// The nested pods bound to our node, as objects of the nested API.
     fn list(&self) -> Vec<Value>;
+    /// Those of them that run in the host, with their running containers.
+    fn running(&self) -> Vec<Running>;
 }
 
 /// Where a nested pod runs.
@@ -54,6 +60,9 @@ pub struct HostPod {
 pub struct State {
     host: kube::Client,
     directory: Arc<dyn Directory>,
+    node: String,
+    usage: Usage,
+    registry: Arc<Registry>,
     gate: Gate,
     slots: Arc<Semaphore>,
     /// Streams that outlive the request that opened them.
@@ -68,25 +77,37 @@ impl std::fmt::Debug for State {
     }
 }
 
+/// What the endpoints are made of.
+pub struct Parts {
+    /// A client of the host that carries streams, so it must neither retry nor have a read timeout.
+    pub host: kube::Client,
+    /// Is asked who may do what.
+    pub nested: kube::Client,
+    /// The node that permissions are about.
+    pub node: String,
+    /// Which pods we run.
+    pub directory: Arc<dyn Directory>,
+    /// What they use.
+    pub usage: Usage,
+    /// What we count.
+    pub registry: Arc<Registry>,
+}
+
 impl State {
-    /// `host` carries streams, so it must neither retry nor have a read timeout. `nested` is asked who may do what;
-    /// `node` is the node that permissions are about.
-    pub fn new(host: kube::Client, nested: kube::Client, node: &str, directory: Arc<dyn Directory>) -> Self {
-        Self::with_limit(host, nested, node, directory, MAX_STREAMS)
+    /// With [`MAX_STREAMS`].
+    pub fn new(parts: Parts) -> Self {
+        Self::with_limit(parts, MAX_STREAMS)
     }
 
     /// [`Self::new`] with a limit of its own on concurrent streams.
-    pub fn with_limit(
-        host: kube::Client,
-        nested: kube::Client,
-        node: &str,
-        directory: Arc<dyn Directory>,
-        limit: usize,
-    ) -> Self {
+    pub fn with_limit(parts: Parts, limit: usize) -> Self {
         Self {
-            host,
-            directory,
-            gate: Gate::new(nested, node),
+            host: parts.host,
+            directory: parts.directory,
+            gate: Gate::new(parts.nested, &parts.node),
+            node: parts.node,
+            usage: parts.usage,
+            registry: parts.registry,
             slots: Arc::new(Semaphore::new(limit)),
             streams: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -131,6 +152,9 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/portForward/{namespace}/{pod}", on(both, upgrade::port_forward))
         .route("/portForward/{namespace}/{pod}/{uid}", on(both, upgrade::port_forward))
         .route("/pods", get(pods))
+        .route("/metrics", get(usage::own))
+        .route("/metrics/resource", get(usage::resource))
+        .route("/stats/summary", get(usage::stats))
         .fallback(|| async { answer::Refusal::no_such_path() })
         .method_not_allowed_fallback(|| async { answer::Refusal::method() })
         // Below this line nothing is asked of the caller.

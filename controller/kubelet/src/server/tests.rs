@@ -5,3 +5,4 @@ mod caller;
 mod fixture;
 mod logs;
 mod streams;
+mod usage;

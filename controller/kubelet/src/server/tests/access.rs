@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::json;
 use std::sync::atomic::Ordering;
 
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 11] = [
     "/exec/shop/web/app?command=id&output=1",
     "/exec/shop/web/u1/app?command=id&output=1",
     "/attach/shop/web/app?output=1",
@@ -12,6 +12,9 @@ const PATHS: [&str; 8] = [
     "/containerLogs/shop/web/app",
     "/run/shop/web/app",
     "/pods",
+    "/metrics",
+    "/metrics/resource",
+    "/stats/summary",
     "/no/such/path",
 ];
 

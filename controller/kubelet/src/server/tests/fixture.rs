@@ -1,7 +1,9 @@
 //! The server under test, with everything around it.
 
 use super::caller::Caller;
-use crate::server::{Directory, HostPod, State, serve};
+use crate::server::{Directory, HostPod, Parts, State, serve};
+use crate::usage::ledger::Running;
+use crate::usage::source::Source;
 use axum::body::Body;
 use axum::extract::{Path, Request, State as Extract};
 use axum::response::{IntoResponse, Response};
@@ -47,13 +49,18 @@ impl Fixture {
         let (server_ca, client_ca) =
             (Authority::generate("server-ca").unwrap(), Authority::generate("client-ca").unwrap());
         let (host, nested) = (Arc::new(Host::default()), Arc::new(Nested::default()));
-        let state = Arc::new(State::with_limit(
-            client(listen(host_routes(host.clone())).await),
-            client(listen(nested_routes(nested.clone())).await),
-            "k3k-dev",
-            Arc::new(Pods),
-            limit,
-        ));
+        let to_host = client(listen(host_routes(host.clone())).await);
+        let mut registry = prometheus_client::registry::Registry::default();
+        crate::metrics::Metrics::register(&mut registry).count(&crate::converge::Next::Done);
+        let parts = Parts {
+            host: to_host.clone(),
+            nested: client(listen(nested_routes(nested.clone())).await),
+            node: "k3k-dev".into(),
+            directory: Arc::new(Pods),
+            usage: crate::usage::Usage::new(Source::new(to_host, "k3k-dev", "dev")),
+            registry: Arc::new(registry),
+        };
+        let state = Arc::new(State::with_limit(parts, limit));
         let pair = server_ca.issue(&leaf("k3k-dev", None, Usage::Server)).unwrap();
         let certificate = ServerCertificate::from_pem(&pair.certificate, &pair.key).unwrap();
         let auth = ClientAuth::Optional { ca_pem: client_ca.certificate_pem().to_owned() };
@@ -125,6 +132,17 @@ impl Directory for Pods {
     fn list(&self) -> Vec<Value> {
         vec![json!({"metadata": {"name": "web", "namespace": "shop"}})]
     }
+
+    fn running(&self) -> Vec<Running> {
+        vec![Running {
+            host_name: "web-shop-dev-c0ffee".into(),
+            namespace: "shop".into(),
+            name: "web".into(),
+            uid: "u1".into(),
+            started: "2026-01-01T00:00:00Z".parse().ok(),
+            containers: vec![("app".into(), "2026-01-01T00:00:01Z".parse().unwrap())],
+        }]
+    }
 }
 
 /// What the fake host has seen.
@@ -137,6 +155,8 @@ pub(super) struct Host {
     pub(super) left: Notify,
     /// Releases the next chunk of the pod "log-steps".
     pub(super) step: Notify,
+    /// What its metrics API answers: without an answer it has none.
+    pub(super) pod_metrics: Mutex<Option<Value>>,
 }
 
 impl Host {
@@ -157,7 +177,17 @@ impl Drop for Leaving {
 fn host_routes(host: Arc<Host>) -> Router {
     Router::new()
         .route("/api/v1/namespaces/{namespace}/pods/{pod}/{subresource}", any(on_host))
+        .route("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods", any(pod_metrics))
         .with_state(host)
+}
+
+async fn pod_metrics(Extract(host): Extract<Arc<Host>>, request: Request) -> Response {
+    let seen = (request.method().clone(), request.uri().to_string(), request.headers().clone());
+    host.requests.lock().unwrap().push(seen);
+    match host.pod_metrics.lock().unwrap().clone() {
+        Some(list) => Json(list).into_response(),
+        None => status(404, "the server could not find the requested resource"),
+    }
 }
 
 /// The fake host behaves as the pod's name says.
@@ -306,7 +336,8 @@ async fn review_access(Extract(nested): Extract<Arc<Nested>>, Json(mut review): 
     }
     let masters = spec["groups"].as_array().is_some_and(|groups| groups.contains(&json!("system:masters")));
     let subresource = &spec["resourceAttributes"]["subresource"];
-    let metrics = spec["user"] == "metrics" && (subresource == "pods" || subresource == "metrics");
+    let metrics = spec["user"] == "metrics"
+        && (subresource == "pods" || subresource == "metrics" || subresource == "stats");
     review["status"] = json!({"allowed": masters || metrics});
     (http::StatusCode::CREATED, Json(review)).into_response()
 }
