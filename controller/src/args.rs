@@ -16,6 +16,10 @@ pub struct Args {
     #[arg(long, env = "K3K_MAX_CONCURRENT_RECONCILES", default_value_t = 50, value_name = "N")]
     pub max_concurrent_reconciles: u16,
 
+    /// Pods of each cluster's virtual kubelet. One acts; another takes over when it ends.
+    #[arg(long, env = "K3K_KUBELET_REPLICAS", default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub kubelet_replicas: u16,
+
     /// Namespace of the controller, where its Lease lies.
     #[arg(long, env = "CONTROLLER_NAMESPACE", default_value = "k3k-system", value_name = "NAMESPACE")]
     pub namespace: String,

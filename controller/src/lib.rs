@@ -66,6 +66,7 @@ async fn lead(
         name: LEASE.to_owned(),
         identity: identity.clone(),
         duration: LEASE_DURATION,
+        owner: None,
     };
     // The Lease outlives the work: it is given up when nothing acts any more.
     let mut lease = Lease::spawn(client.clone(), params, CancellationToken::new());
@@ -108,6 +109,7 @@ pub async fn reconcile_clusters(
         events: Events::new(client.clone(), identity),
         retries: Retries::default(),
         images: args.images.clone(),
+        kubelet_replicas: args.kubelet_replicas,
         client: client.clone(),
         caches,
         health,

@@ -73,6 +73,7 @@ fn evaluate(expression: &str, context: &Value) -> Result<String> {
         (None, Value::Bool(_) | Value::Number(_))
         | (Some("toJson"), _)
         | (Some("quote"), Value::String(_)) => value.to_string(),
+        (Some("quote"), Value::Bool(_) | Value::Number(_)) => format!("\"{value}\""),
         _ => bail!("{expression:?} is not one of the few that templates may use"),
     })
 }

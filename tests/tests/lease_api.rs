@@ -19,6 +19,7 @@ fn candidate(client: &Client, namespace: &str, identity: &str, duration: Duratio
         name: NAME.to_owned(),
         identity: identity.to_owned(),
         duration,
+        owner: None,
     };
     Lease::spawn(client.clone(), params, CancellationToken::new())
 }

@@ -66,6 +66,7 @@ pub async fn run(args: Args, mut config: Config, shutdown: CancellationToken) ->
             name: args.lease.clone(),
             identity: args.identity.clone(),
             duration: LEASE_DURATION,
+            owner: None,
         },
         namespace: args.namespace.clone(),
         names: names.clone(),

@@ -1,24 +1,46 @@
 //! Brings pairs of objects – one in the nested cluster, one in the host – to agree, one key at a time.
 //!
 //! kube's `Controller` reconciles an object that exists. Here a key may have lost either side, and both losses call for
-//! work, so the steps are keyed by name. The queue itself – one entry a key, delays, nothing run twice at once – is kube's
-//! [`scheduler`].
+//! work, so the steps are keyed by name. The queue itself – one entry a key, delays – is kube's [`scheduler`]; what is due is run
+//! in [`turns`].
 
+mod turns;
+
+use crate::watch::Name;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use kube::runtime::scheduler::{ScheduleRequest, scheduler};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use turns::Turns;
 
 /// First and longest pause after a failed step.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// First and longest pause after the host refused: its policy may change, but seldom does.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+
+/// Whom a key belongs to, so that all get their turn.
+pub trait Tenant {
+    /// The tenant: a namespace of the nested cluster; empty for what belongs to the cluster as a whole.
+    fn tenant(&self) -> &str;
+}
+
+impl Tenant for Name {
+    fn tenant(&self) -> &str {
+        &self.namespace
+    }
+}
+
+impl<Kind> Tenant for (Kind, Name) {
+    fn tenant(&self) -> &str {
+        self.1.tenant()
+    }
+}
 
 /// What follows a step.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,30 +96,27 @@ pub fn queue<K>() -> (Requests<K>, Queue<K>) {
     (requests.clone(), Queue { requests, incoming })
 }
 
-/// Runs `step` for every requested key, at most `concurrency` at once and never two for one key, until `shutdown`.
+/// Runs `step` for every requested key, at most `concurrency` at once and never two for one key, until `shutdown`. Tenants take
+/// turns, and none has all places.
 pub async fn run<K, F>(queue: Queue<K>, concurrency: usize, shutdown: CancellationToken, mut step: F)
 where
-    K: Clone + Eq + Hash + Debug + Send + 'static,
+    K: Tenant + Clone + Eq + Hash + Debug + Send + 'static,
     F: FnMut(K) -> BoxFuture<'static, Next>,
 {
     let Queue { requests, incoming } = queue;
     let mut scheduler = Box::pin(scheduler(incoming));
-    let mut running: HashSet<K> = HashSet::new();
+    let mut turns: Turns<K> = Turns::new(concurrency);
     let mut failures: HashMap<K, u32> = HashMap::new();
     let mut steps = FuturesUnordered::new();
     loop {
-        let due = async {
-            if running.len() >= concurrency {
-                futures::future::pending::<Option<K>>().await
-            } else {
-                scheduler.as_mut().hold_unless(|key| !running.contains(key)).next().await
-            }
-        };
+        while let Some(key) = turns.start() {
+            steps.push(step(key.clone()).map(move |next| (key, next)));
+        }
         tokio::select! {
             () = shutdown.cancelled() => return,
             Some((key, next)) = steps.next(), if !steps.is_empty() => {
                 let key: K = key;
-                running.remove(&key);
+                turns.ended(&key);
                 let delay = match next {
                     Next::Done => { failures.remove(&key); continue }
                     Next::After(delay) => { failures.remove(&key); delay }
@@ -106,10 +125,9 @@ where
                 };
                 requests.later(key, delay);
             }
-            key = due => {
-                let Some(key) = key else { return };
-                running.insert(key.clone());
-                steps.push(step(key.clone()).map(move |next| (key, next)));
+            due = scheduler.next() => {
+                let Some(key) = due else { return };
+                turns.due(key);
             }
         }
     }
@@ -131,6 +149,43 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
+
+    impl Tenant for &str {
+        fn tenant(&self) -> &str {
+            self.split('/').next().unwrap_or_default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_does_not_keep_others_waiting() {
+        let (requests, queue) = queue();
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let start = Instant::now();
+        let seen = done.clone();
+        let shutdown = CancellationToken::new();
+        tokio::spawn(run(queue, 8, shutdown.clone(), move |name: Name| {
+            let seen = seen.clone();
+            async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                seen.lock().unwrap().push((name.namespace, start.elapsed().as_secs()));
+                Next::Done
+            }
+            .boxed()
+        }));
+        let name = |namespace: &str, number: u32| Name {
+            namespace: namespace.to_owned(),
+            name: format!("pod-{number}"),
+        };
+        requests.send_all((0..1000).map(|number| name("crowd", number)));
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        requests.send(name("quiet", 0));
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        let done = done.lock().unwrap();
+        assert_eq!(done.len(), 1001);
+        let quiet = done.iter().find(|(namespace, _)| namespace == "quiet").unwrap();
+        assert_eq!(quiet.1, 2, "a place was free at once, though a thousand came before");
+        shutdown.cancel();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_never_runs_twice_at_once_and_is_not_forgotten() {
@@ -170,7 +225,7 @@ mod tests {
         let start = Instant::now();
         let seen = times.clone();
         let shutdown = CancellationToken::new();
-        tokio::spawn(run(queue, 1, shutdown.clone(), move |(): ()| {
+        tokio::spawn(run(queue, 1, shutdown.clone(), move |_: &str| {
             let seen = seen.clone();
             async move {
                 let mut seen = seen.lock().unwrap();
@@ -179,7 +234,7 @@ mod tests {
             }
             .boxed()
         }));
-        requests.send(());
+        requests.send("a/1");
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(*times.lock().unwrap(), [0, 2, 6, 14]);
         shutdown.cancel();

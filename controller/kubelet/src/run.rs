@@ -1,34 +1,88 @@
-//! From flags to a running kubelet.
+//! From flags to a running kubelet: one that leads, or one that stands by.
 
 use crate::args::Args;
-use crate::clients;
+use crate::clients::{self, Access};
 use crate::config::{Config, Files};
-use crate::converge;
+use crate::feed::{Feed, feed};
+use crate::lead::lead;
 use crate::metrics::Metrics;
-use crate::node::Heartbeat;
-use crate::pods::Pods;
 use crate::serving;
-use crate::sync::{claims, data, events, services};
-use crate::watch::{Change, Name, both, follow};
 use crate::world::{World, core};
 use anyhow::Context as _;
 use backon::{ExponentialBuilder, Retryable};
-use futures::{FutureExt, StreamExt};
 use k3k_api::labels;
+use k3k_api::names::ClusterNames;
+use k3k_api::v1beta1::{GROUP, VERSION};
+use k3k_runtime::lease::{Lease, LeaseParams, Tenure};
 use k3k_runtime::ready::Readiness;
 use k3k_runtime::shutdown;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, ListParams};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
 use prometheus_client::registry::Registry;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Pods that are worked on at once. Each waits for API servers most of the time.
-const PODS_AT_ONCE: usize = 32;
-const DATA_AT_ONCE: usize = 8;
+/// How long a leader that has gone silent is waited for. With the pauses between looks at the Lease a successor begins within 13 s.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// How long the nested API may take for a small answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a virtual kubelet has, whether it leads or stands by.
+pub(crate) struct Kubelet {
+    pub(crate) config: Config,
+    pub(crate) files: Files,
+    pub(crate) metrics: Metrics,
+    /// Address of the host node that we run on.
+    pub(crate) host_ip: Option<IpAddr>,
+    pub(crate) host: Access,
+    pub(crate) nested: Access,
+    pub(crate) nested_pods: Arc<Feed>,
+    pub(crate) nested_services: Arc<Feed>,
+    pub(crate) host_pods: Arc<Feed>,
+}
+
+impl Kubelet {
+    /// The world as seen through these clients. Nothing is remembered in it: who begins to lead finds out anew.
+    pub(crate) fn world(&self, host: &kube::Client, nested: &kube::Client) -> Arc<World> {
+        let instance = Some(self.config.node_name.clone());
+        let reporter = Reporter { controller: "k3k-kubelet".into(), instance };
+        Arc::new(World {
+            context: self.config.context(),
+            host: host.clone(),
+            recorder: Recorder::new(nested.clone(), reporter),
+            nested: nested.clone(),
+            nested_pods: self.nested_pods.store(),
+            nested_services: self.nested_services.store(),
+            host_pods: self.host_pods.store(),
+            uses: Mutex::default(),
+            origins: Mutex::default(),
+        })
+    }
+
+    fn lease(&self) -> LeaseParams {
+        let name = &self.config.cluster_name;
+        LeaseParams {
+            namespace: self.config.cluster_namespace.clone(),
+            name: ClusterNames(name).kubelet(),
+            identity: std::env::var("POD_NAME")
+                .unwrap_or_else(|_| format!("k3k-kubelet-{}", std::process::id())),
+            duration: LEASE,
+            owner: Some(OwnerReference {
+                api_version: format!("{GROUP}/{VERSION}"),
+                kind: "Cluster".into(),
+                name: name.clone(),
+                uid: self.config.cluster_uid.clone(),
+                ..OwnerReference::default()
+            }),
+        }
+    }
+}
 
 /// Runs until a signal asks to stop.
 pub async fn run(args: Args) -> anyhow::Result<()> {
@@ -36,104 +90,103 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     let files = Files::beside(&args.config);
     let readiness = Readiness::default();
-    let registered = readiness.latch("node");
+    let filled = readiness.latch("caches");
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let registry = Arc::new(registry);
     let admin = tokio::spawn(args.admin.serve(registry.clone(), readiness, shutdown.clone()));
 
-    let nested = clients::nested(&config, &files).await?;
-    let (host, streaming) = clients::host()?;
+    let tenure = Tenure::default();
+    let nested = clients::nested(&config, &files, &tenure).await?;
+    let host = clients::host(&tenure)?;
     tokio::select! {
-        () = until_admitted(&nested, &config.node_name) => {}
+        () = until_admitted(&nested.standing, &config.node_name) => {}
         () = shutdown.cancelled() => return Ok(()),
     }
     tracing::info!(node = config.node_name, "the nested API answers");
 
-    let context = config.context();
-    let sync = config.sync.clone();
-    let pod = core("Pod");
+    let (pod, service) = (core("Pod"), core("Service"));
     let on_our_node = watcher::Config::default().fields(&format!("spec.nodeName={}", config.node_name));
-    let (nested_pods, nested_changes) = follow(Api::all_with(nested.clone(), &pod), &pod, on_our_node);
-    let service = core("Service");
-    let (nested_services, service_changes) =
-        follow(Api::all_with(nested.clone(), &service), &service, watcher::Config::default());
+    let (nested_pods, fill_nested_pods) =
+        feed(Api::all_with(nested.standing.clone(), &pod), &pod, on_our_node);
+    let (nested_services, fill_nested_services) =
+        feed(Api::all_with(nested.standing.clone(), &service), &service, watcher::Config::default());
     let ours =
         watcher::Config::default().labels(&format!("{}={}", labels::CLUSTER_NAME, config.cluster_name));
-    let in_our_namespace = Api::namespaced_with(host.clone(), &config.cluster_namespace, &pod);
-    let (host_pods, host_changes) = follow(in_our_namespace, &pod, ours);
-    let reporter = Reporter { controller: "k3k-kubelet".into(), instance: Some(config.node_name.clone()) };
-    let world = Arc::new(World {
-        context,
+    let in_our_namespace = Api::namespaced_with(host.leading.clone(), &config.cluster_namespace, &pod);
+    let (host_pods, fill_host_pods) = feed(in_our_namespace, &pod, ours);
+    let kubelet = Kubelet {
+        config,
+        files,
+        metrics,
+        host_ip: args.host_ip,
         host,
-        recorder: Recorder::new(nested.clone(), reporter),
-        nested: nested.clone(),
+        nested,
         nested_pods,
         nested_services,
         host_pods,
-        uses: Mutex::default(),
-        origins: Mutex::default(),
-    });
+    };
 
-    let pods = Arc::new(Pods::new(world.clone()));
-    let (requests, queue) = converge::queue::<Name>();
-    let work = converge::run(queue, PODS_AT_ONCE, shutdown.clone(), {
-        let pods = pods.clone();
-        move |name| {
-            let (pods, metrics) = (pods.clone(), metrics.clone());
-            async move { pods.step(&name).await }.inspect(move |next| metrics.count(next)).boxed()
-        }
-    });
-    let changes = both(nested_changes, host_changes);
-    // Whether all host pods are known, sent anew whenever one changes.
-    let (tell_of_pods, host_pods_changed) = tokio::sync::watch::channel(false);
-    let follow_pods = changes.for_each(|(is_nested, change)| {
-        pods.ask(&requests, is_nested, &change);
-        if !is_nested {
-            tell_of_pods.send_modify(|known| *known |= matches!(change, Change::Relisted));
-        }
-        futures::future::ready(())
-    });
-    let (data_requests, data_queue) = converge::queue();
-    let copies = converge::run(data_queue, DATA_AT_ONCE, shutdown.clone(), {
-        let world = world.clone();
-        move |key| data::step(world.clone(), key).boxed()
-    });
+    // A standby answers, too: it knows where pods run, and the nested API says who may do what.
+    let standing = kubelet.world(&kubelet.host.standing, &kubelet.nested.standing);
+    let streaming = kubelet.host.standing.clone();
     let endpoints =
-        serving::serve(world.clone(), streaming, &config, &files, registry, shutdown.clone()).await?;
+        serving::serve(standing, streaming, &kubelet.config, &kubelet.files, registry, shutdown.clone())
+            .await?;
     let mut endpoints = tokio::spawn(endpoints);
-    let node = {
-        let mut heartbeat = Heartbeat::new(nested, files.clone(), config, args.host_ip);
-        let world = world.clone();
-        async move {
-            // A node that is Ready gets pods at once; first we must be able to see them.
-            let _ = futures::join!(world.nested_pods.wait_until_ready(), world.host_pods.wait_until_ready());
-            while let Err(error) = heartbeat.register().await {
-                tracing::warn!(%error, "the node is not registered yet; trying again");
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-            registered.set();
-            tracing::info!("the node is registered");
-            heartbeat.beat().await;
-        }
+    let ready = async {
+        kubelet.nested_pods.filled().await;
+        kubelet.host_pods.filled().await;
+        filled.set();
+        std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = work => {}
-        () = follow_pods => {}
-        () = copies => {}
-        () = data::watch_nested(world.clone(), data_requests) => {}
-        () = services::run(world.clone(), sync.clone(), service_changes, host_pods_changed, shutdown.clone()) => {}
-        () = claims::run(world.clone(), sync, shutdown.clone()) => {}
-        () = events::retell_all(world) => {}
-        () = node => {}
-        () = identity_change(&files, shutdown.clone()) => tracing::info!("our certificate was renewed; starting anew with it"),
+        result = campaign(&kubelet, tenure, &shutdown) => result?,
+        () = ready => {}
+        () = fill_nested_pods.run() => {}
+        () = fill_nested_services.run() => {}
+        () = fill_host_pods.run() => {}
         result = &mut endpoints => return Ok(result??),
         result = admin => result??,
-        () = shutdown.cancelled() => {}
     }
     // Tenants' streams get a few seconds to end; whatever ended us, nothing else is done meanwhile.
     shutdown.cancel();
     Ok(endpoints.await??)
+}
+
+/// Leads whenever it is our turn, until `shutdown`. The Lease is given back as soon as nothing is written any more.
+async fn campaign(kubelet: &Kubelet, tenure: Tenure, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    loop {
+        let lease = Lease::spawn_noting(
+            kubelet.host.standing.clone(),
+            kubelet.lease(),
+            tenure.clone(),
+            CancellationToken::new(),
+        );
+        let mut lease = lease;
+        tokio::select! {
+            acquired = lease.acquired() => acquired.context("waiting for the Lease")?,
+            () = identity_change(&kubelet.files) => shutdown.cancel(),
+            () = shutdown.cancelled() => {}
+        }
+        if !shutdown.is_cancelled() {
+            tracing::info!(node = kubelet.config.node_name, "leading");
+            tokio::select! {
+                () = lead(kubelet, shutdown.clone()) => {}
+                () = lease.lost() => tracing::warn!("the Lease was lost; standing by"),
+                () = identity_change(&kubelet.files) => shutdown.cancel(),
+                () = shutdown.cancelled() => {}
+            }
+        }
+        lease.release().await;
+        if shutdown.is_cancelled() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = until_admitted(&kubelet.nested.standing, &kubelet.config.node_name) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    }
 }
 
 /// Waits until the nested API answers and lets us list pods. It starts beside us and grants us our rights once it is up, so
@@ -146,7 +199,11 @@ async fn until_admitted(nested: &kube::Client, node: &str) {
         .with_max_delay(Duration::from_secs(2))
         .with_factor(1.03)
         .without_max_times();
-    let attempt = || async { pods.list_metadata(&params).await };
+    // A connection that nothing comes through must not be waited for as long as a watch.
+    let attempt = || async {
+        let answer = tokio::time::timeout(PATIENCE, pods.list_metadata(&params)).await;
+        answer.unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into())))
+    };
     let result = attempt
         .retry(often)
         .notify(|error, delay| tracing::debug!(node, %error, ?delay, "the nested API does not answer yet"))
@@ -156,17 +213,15 @@ async fn until_admitted(nested: &kube::Client, node: &str) {
     }
 }
 
-/// Resolves when the certificate that we show the nested API has been replaced.
-async fn identity_change(files: &Files, shutdown: CancellationToken) {
+/// Resolves when the certificate that we show the nested API has been replaced: we start anew with it.
+async fn identity_change(files: &Files) {
     let current = crate::config::read(&files.client_certificate).ok();
     let mut ticks = tokio::time::interval(Duration::from_secs(60));
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = shutdown.cancelled() => return,
-        }
+        ticks.tick().await;
         let now = crate::config::read(&files.client_certificate).ok();
         if now.is_some() && now != current {
+            tracing::info!("our certificate was renewed; starting anew with it");
             return;
         }
     }

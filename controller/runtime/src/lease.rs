@@ -6,9 +6,11 @@
 mod record;
 
 use k8s_openapi::api::coordination::v1::Lease as Object;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use record::{Observation, Standing};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,6 +29,28 @@ pub struct LeaseParams {
     /// How long others wait for a holder that has gone silent; 15 s is usual. A holder that has not renewed for two
     /// thirds of it gives up; it renews every 2/15.
     pub duration: Duration,
+    /// Whose end is the Lease's end, too.
+    pub owner: Option<OwnerReference>,
+}
+
+/// Whether the Lease is held at this very moment, by the clock and not by what a task got around to saying. What guards
+/// writes with it writes nothing after others may have taken over, not even after the process was frozen. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Tenure(Arc<Mutex<Option<Instant>>>);
+
+impl Tenure {
+    /// Whether the Lease is held, and was renewed recently enough.
+    pub fn holds(&self) -> bool {
+        self.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn set(&self, until: Option<Instant>) {
+        *self.lock() = until;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl LeaseParams {
@@ -86,11 +110,22 @@ impl Lease {
     /// Starts to compete for the Lease. `shutdown` ends the waiting; a Lease that is held stays held, and renewed,
     /// until [`Self::release`], so that work can be finished under it.
     pub fn spawn(client: Client, params: LeaseParams, shutdown: CancellationToken) -> Self {
+        Self::spawn_noting(client, params, Tenure::default(), shutdown)
+    }
+
+    /// [`Self::spawn`], noting in `tenure` for how long the Lease is held.
+    pub fn spawn_noting(
+        client: Client,
+        params: LeaseParams,
+        tenure: Tenure,
+        shutdown: CancellationToken,
+    ) -> Self {
         let (sender, state) = watch::channel(State::Waiting);
         let stop = CancellationToken::new();
         let candidate = Candidate {
             api: Api::namespaced(client, &params.namespace),
             params: params.clone(),
+            tenure,
             observation: Observation::default(),
             held: None,
         };
@@ -129,6 +164,7 @@ impl Lease {
 struct Candidate {
     api: Api<Object>,
     params: LeaseParams,
+    tenure: Tenure,
     observation: Observation,
     /// What we wrote last, while nobody else is known to have written since.
     held: Option<Object>,
@@ -144,8 +180,11 @@ impl Candidate {
         let lease = format!("{}/{}", self.params.namespace, self.params.name);
         let Some(begun) = self.acquire(&lease, &shutdown, &stop).await else { return };
         tracing::info!(lease, identity = self.params.identity, "acquired the lease");
+        self.tenure.set(Some(begun + self.params.renew_deadline()));
         state.send_replace(State::Held);
-        if self.renew_until_lost(&lease, begun, &stop).await {
+        let lost = self.renew_until_lost(&lease, begun, &stop).await;
+        self.tenure.set(None);
+        if lost {
             tracing::error!(lease, identity = self.params.identity, "lost the lease");
             state.send_replace(State::Lost);
         } else {
@@ -201,7 +240,10 @@ impl Candidate {
                 return true;
             }
             match tokio::time::timeout_at(deadline, self.attempt()).await {
-                Ok(Ok(Standing::Ours)) => renewed = begun,
+                Ok(Ok(Standing::Ours)) => {
+                    renewed = begun;
+                    self.tenure.set(Some(begun + self.params.renew_deadline()));
+                }
                 Ok(Ok(Standing::Other(holder))) => {
                     tracing::error!(lease, holder, "someone else holds the lease");
                     return true;

@@ -50,6 +50,8 @@ pub struct Context {
     pub retries: retry::Retries,
     /// Where images come from.
     pub images: Images,
+    /// Pods of each cluster's virtual kubelet.
+    pub kubelet_replicas: u16,
     /// Counters.
     pub metrics: Metrics,
 }

@@ -103,6 +103,8 @@ pub struct Inputs<'a> {
     pub credentials: &'a Credentials,
     /// Where images come from.
     pub images: &'a Images,
+    /// Pods of the virtual kubelet.
+    pub kubelet_replicas: u16,
     /// Now, for certificates that are about to expire.
     pub now: Timestamp,
 }
@@ -164,7 +166,16 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
             config_hash: &config_hash,
         },
     );
-    let kubelet = kubelet::deployment(site, spec, policy, inputs.images, &agent_config.hash());
+    let kubelet = kubelet::deployment(
+        site,
+        &kubelet::Inputs {
+            spec,
+            policy,
+            images: inputs.images,
+            replicas: inputs.kubelet_replicas,
+            config_hash: &agent_config.hash(),
+        },
+    );
     Ok(Workload {
         configuration: vec![config_secret, agent_secret, kubeconfig],
         runners: vec![server, kubelet],

@@ -57,6 +57,7 @@ fn plan(spec: &ClusterSpec, observed: &Observed) -> Workload {
         addresses: &ADDRESSES,
         credentials: &credentials(),
         images: &Images::default(),
+        kubelet_replicas: 2,
         now: Timestamp::now(),
     })
     .unwrap()

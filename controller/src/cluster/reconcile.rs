@@ -1,6 +1,6 @@
 //! One reconcile: observe → plan → apply → status.
 
-use super::build::Site;
+use super::build::{Kind, Site, kubelet};
 use super::error::Error;
 use super::health::Target;
 use super::status::{self, Settled};
@@ -50,6 +50,11 @@ pub fn error_policy(object: Arc<Guarded>, error: &Error, context: Arc<Context>) 
 async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error> {
     let site = Site::of(cluster);
     let (before, generation) = (cluster.status.clone().unwrap_or_default(), cluster.metadata.generation);
+    let (is_settled, has_all) =
+        (status::has_settled(&before, Timestamp::now()), has_all_kubelets(context, &site));
+    if is_settled && !has_all {
+        context.memory.forget(&site);
+    }
     let fingerprint = memory::fingerprint(context, &site, cluster);
     let settled = match context.memory.recall(&site, fingerprint) {
         Some(settled) => Ok(settled),
@@ -64,7 +69,7 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
             let parts = observe::parts(context, &site);
             let after = status::settled(&before, generation, &settled, &parts, Timestamp::now());
             status::publish(context, &site, &before, &after).await?;
-            Ok(Action::requeue(memory::RESYNC))
+            Ok(Action::requeue(if is_settled || has_all { memory::RESYNC } else { status::SETTLING }))
         }
         Err(error) => {
             context.memory.forget(&site);
@@ -88,6 +93,11 @@ async fn report(
     if error.is_terminal() { Ok(()) } else { Err(error) }
 }
 
+fn has_all_kubelets(context: &Context, site: &Site) -> bool {
+    let deployment = context.caches.owned(site, Kind::Deployment, &site.names().kubelet());
+    deployment.and_then(|found| kubelet::present_replicas(&found)) == Some(context.kubelet_replicas)
+}
+
 async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<Settled, Error> {
     let (client, spec) = (&context.client, &cluster.spec);
     // From here on the webhook judges the namespace's pods, and a deletion waits for us.
@@ -100,6 +110,9 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
         apply::all(client, site, &observed.live, plan::foundation(site, spec)),
     )?;
     let addresses = plan::Addresses::read(site, &live)?;
+    let present = observed.live.get(Kind::Deployment, &site.names().kubelet());
+    let present = present.and_then(kubelet::present_replicas);
+    let settled = cluster.status.as_ref().is_some_and(|status| status::has_settled(status, Timestamp::now()));
     let workload = plan::workload(&plan::Inputs {
         site,
         spec,
@@ -108,6 +121,7 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
         addresses: &addresses,
         credentials: &credentials,
         images: &context.images,
+        kubelet_replicas: kubelet::replicas(context.kubelet_replicas, present, settled),
         now: Timestamp::now(),
     })?;
     let settled = Settled::new(&accepted, &observed, &workload, addresses.endpoint());

@@ -103,6 +103,7 @@ fn context(client: kube::Client) -> Arc<Context> {
         events: Events::new(client.clone(), "test".into()),
         retries: Retries::default(),
         images: Images::default(),
+        kubelet_replicas: 2,
         metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         client,
     })

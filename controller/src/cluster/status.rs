@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::Api;
 use kube::api::PartialObjectMeta;
 use serde_json::json;
+use std::time::Duration;
 
 /// The states of a cluster's parts.
 #[derive(Clone, Debug)]
@@ -66,6 +67,17 @@ impl Settled {
             },
         }
     }
+}
+
+/// How long a cluster is usable before it is given what nobody waits for.
+pub const SETTLING: Duration = Duration::from_secs(5);
+
+/// Whether the cluster has been usable for [`SETTLING`].
+pub fn has_settled(status: &ClusterStatus, now: Timestamp) -> bool {
+    let ready = conditions::find(&status.conditions, READY).filter(|ready| ready.status == "True");
+    ready.is_some_and(|ready| {
+        Duration::try_from(now.duration_since(ready.last_transition_time.0)).is_ok_and(|age| age >= SETTLING)
+    })
 }
 
 /// The status after a reconcile that went through.

@@ -189,6 +189,7 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
             token: "token".into(),
         },
         images: &Images { pull_secrets: vec!["pull".into()], ..Images::default() },
+        kubelet_replicas: 2,
         now: jiff::Timestamp::now(),
     })?;
     let mut manifests = plan::foundation(&site, &spec);

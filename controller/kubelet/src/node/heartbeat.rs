@@ -2,19 +2,26 @@
 
 use super::{node, status};
 use crate::config::{Config, Files};
+use futures::FutureExt;
 use k3k_api::managers;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use std::net::IpAddr;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A kubelet's usual rhythm: a lease of 40 s, renewed every 10 s.
 const LEASE: Duration = Duration::from_secs(40);
 const RENEWAL: Duration = Duration::from_secs(10);
+/// Pauses after a failure: before the first success, when somebody waits for the node, and later.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_secs(2);
+/// After how long without an answer another may try instead.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// Why the node is not registered or its lease not renewed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +62,10 @@ impl Heartbeat {
             .await
             .map_err(error("apply the object"))?;
         self.owner = node.metadata.uid;
+        // A new leader is not a new state of the node.
+        if let Some(since) = ready_since(node.status.as_ref()) {
+            self.since = since;
+        }
         let status = status(&self.config, self.host_ip, &self.since, &Timestamp::now().to_string());
         nodes.patch_status(&name, &params, &Patch::Apply(status)).await.map_err(error("apply the status"))?;
         self.renew().await
@@ -83,29 +94,46 @@ impl Heartbeat {
         })
     }
 
-    /// Renews the lease for ever. When the controller has written another capacity, or someone has removed the node, it is
-    /// registered anew.
+    /// Registers the node and renews its lease, for as long as the nested API can be reached. Ends when it could not for so long
+    /// that the lease would lapse, were there not time for another to take over. When the controller has written another capacity,
+    /// or someone has removed the node, it is registered anew.
     pub async fn beat(mut self) {
-        let mut ticks = tokio::time::interval(RENEWAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let result = match Config::load(&self.files.config) {
-                Ok(config) if config != self.config => {
-                    tracing::info!("the configuration changed; the node is registered anew");
-                    self.config = config;
-                    self.register().await
+        let mut heard = Instant::now();
+        let mut registered = false;
+        while heard.elapsed() < SILENCE {
+            let answer = if registered { self.renew_or_register().boxed() } else { self.register().boxed() };
+            match tokio::time::timeout(RENEWAL, answer).await {
+                Ok(Ok(())) => {
+                    if !registered {
+                        tracing::info!("the node is registered");
+                    }
+                    (registered, heard) = (true, Instant::now());
+                    tokio::time::sleep(RENEWAL).await;
+                    continue;
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "the configuration cannot be read; going on with the one in use");
-                    self.renew().await
+                Ok(Err(error)) => tracing::warn!(%error, "the node shows no sign of life; trying again"),
+                Err(_) => {
+                    tracing::warn!("the nested API does not answer in time; the node shows no sign of life");
                 }
-                Ok(_) if self.is_gone().await => self.register().await,
-                Ok(_) => self.renew().await,
-            };
-            if let Err(error) = result {
-                tracing::warn!(%error, "the node shows no sign of life; trying again");
             }
+            tokio::time::sleep(if registered { RETRY } else { RETRY_FIRST }).await;
+        }
+        tracing::warn!(silence = ?SILENCE, "the nested API has been out of reach");
+    }
+
+    async fn renew_or_register(&mut self) -> Result<(), Error> {
+        match Config::load(&self.files.config) {
+            Ok(config) if config != self.config => {
+                tracing::info!("the configuration changed; the node is registered anew");
+                self.config = config;
+                self.register().await
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the configuration cannot be read; going on with the one in use");
+                self.renew().await
+            }
+            Ok(_) if self.is_gone().await => self.register().await,
+            Ok(_) => self.renew().await,
         }
     }
 
@@ -113,4 +141,12 @@ impl Heartbeat {
         let nodes: Api<Node> = Api::all(self.nested.clone());
         matches!(nodes.get_metadata_opt(&self.config.node_name).await, Ok(None))
     }
+}
+
+/// Since when the node has been Ready, if it is.
+fn ready_since(status: Option<&NodeStatus>) -> Option<String> {
+    let conditions = status?.conditions.as_deref()?;
+    let ready =
+        conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
+    Some(ready.last_transition_time.as_ref()?.0.to_string())
 }

@@ -48,6 +48,7 @@ pub(super) fn claim(current: Option<&Lease>, params: &LeaseParams, now: Timestam
         metadata: ObjectMeta {
             name: Some(params.name.clone()),
             namespace: Some(params.namespace.clone()),
+            owner_references: params.owner.clone().map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         spec: None,
@@ -89,6 +90,7 @@ mod tests {
             name: "k3k-controller".into(),
             identity: identity.into(),
             duration: Duration::from_secs(15),
+            owner: None,
         }
     }
 

@@ -11,6 +11,7 @@ fn params(identity: &str) -> LeaseParams {
         name: "k3k-controller".into(),
         identity: identity.into(),
         duration: Duration::from_secs(15),
+        owner: None,
     }
 }
 
@@ -177,4 +178,50 @@ async fn shutdown_does_not_take_the_lease_from_unfinished_work() {
     let vacated = scenario.expect("PUT", ITEM).await;
     assert_eq!(vacated.body["spec"]["holderIdentity"], "", "dropping gives it back too");
     vacated.accept();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenure_ends_by_the_clock_and_with_the_lease() {
+    let (client, mut scenario) = scenario::client();
+    let tenure = Tenure::default();
+    let mut lease = Lease::spawn_noting(client, params("a"), tenure.clone(), CancellationToken::new());
+    let call = scenario.expect("GET", ITEM).await;
+    assert!(!tenure.holds(), "nothing is held yet");
+    call.refuse(404, "NotFound", "not found");
+    accept(scenario.expect("POST", URI).await, "1");
+    lease.acquired().await.unwrap();
+    assert!(tenure.holds());
+    let hung = scenario.expect("PUT", ITEM).await;
+    // A process that is frozen, or too busy to run the task that says "lost".
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert!(!tenure.holds(), "ten seconds after the last success");
+    drop(hung);
+    lease.lost().await;
+    assert!(!tenure.holds());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenure_ends_before_the_lease_is_given_back() {
+    let (client, mut scenario) = scenario::client();
+    let tenure = Tenure::default();
+    let mut lease = Lease::spawn_noting(client, params("a"), tenure.clone(), CancellationToken::new());
+    scenario.expect("GET", ITEM).await.refuse(404, "NotFound", "not found");
+    accept(scenario.expect("POST", URI).await, "1");
+    lease.acquired().await.unwrap();
+    let released = tokio::spawn(lease.release());
+    let vacated = scenario.expect("PUT", ITEM).await;
+    assert!(!tenure.holds());
+    vacated.accept();
+    released.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_has_its_owner_from_the_beginning() {
+    let (client, mut scenario) = scenario::client();
+    let owner = OwnerReference { uid: "u".into(), ..OwnerReference::default() };
+    let params = LeaseParams { owner: Some(owner), ..params("a") };
+    let _lease = Lease::spawn(client, params, CancellationToken::new());
+    scenario.expect("GET", ITEM).await.refuse(404, "NotFound", "not found");
+    let call = scenario.expect("POST", URI).await;
+    assert_eq!(call.body["metadata"]["ownerReferences"][0]["uid"], "u");
 }

@@ -161,15 +161,36 @@ pub fn role_binding(site: &Site) -> Manifest {
     Manifest::new(site, Kind::RoleBinding, name, component::KUBELET, body)
 }
 
-/// The Deployment. One at a time: two would both own the node.
-pub fn deployment(
-    site: &Site,
-    spec: &ClusterSpec,
-    policy: Option<&VirtualClusterPolicySpec>,
-    images: &Images,
-    config_hash: &str,
-) -> Manifest {
+/// How many pods a virtual kubelet is to have: one until its cluster has been usable, so that nothing is slowed down that
+/// somebody waits for, then all. `present` is how many its Deployment asks for.
+pub fn replicas(wanted: u16, present: Option<u16>, settled: bool) -> u16 {
+    if settled { wanted } else { present.unwrap_or(1).clamp(1, wanted.max(1)) }
+}
+
+/// How many pods the Deployment asks for, if it is there.
+pub fn present_replicas(deployment: &DynamicObject) -> Option<u16> {
+    u16::try_from(deployment.data["spec"]["replicas"].as_u64()?).ok()
+}
+
+/// What decides about the Deployment besides names.
+pub struct Inputs<'a> {
+    /// The Cluster's spec.
+    pub spec: &'a ClusterSpec,
+    /// The policy in force.
+    pub policy: Option<&'a VirtualClusterPolicySpec>,
+    /// Where images come from.
+    pub images: &'a Images,
+    /// Pods of the virtual kubelet: one acts, the others are ready to.
+    pub replicas: u16,
+    /// See [`Config::hash`].
+    pub config_hash: &'a str,
+}
+
+/// The Deployment. Its pods elect the one that acts, so several may be there at any time.
+pub fn deployment(site: &Site, inputs: &Inputs<'_>) -> Manifest {
+    let Inputs { spec, policy, images, replicas, config_hash } = *inputs;
     let name = site.names().kubelet();
+    let selector = json!({ labels::CLUSTER: site.name, labels::COMPONENT: component::KUBELET });
     let field = |path: &str| json!({ "fieldRef": { "apiVersion": "v1", "fieldPath": path } });
     let mut container = json!({
         "name": "kubelet",
@@ -206,6 +227,11 @@ pub fn deployment(
             "seccompProfile": { "type": "RuntimeDefault" },
         },
         "containers": [container],
+        // On different nodes if possible. Not as affinity, which the policy or the Cluster may set.
+        "topologySpreadConstraints": [{
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": { "matchLabels": selector },
+        }],
         "volumes": [{ "name": "config", "secret": { "secretName": site.names().agent_config() } }],
     });
     if !images.pull_secrets.is_empty() {
@@ -222,9 +248,10 @@ pub fn deployment(
     let priority = priority.or(spec.priority_class.as_ref()).filter(|name| !name.is_empty());
     set(&mut pod, "priorityClassName", priority);
     let body = json!({ "spec": {
-        "replicas": 1,
-        "strategy": { "type": "Recreate" },
-        "selector": { "matchLabels": { labels::CLUSTER: site.name, labels::COMPONENT: component::KUBELET } },
+        "replicas": replicas,
+        // One by one, and no pod more than a quota may have been made for.
+        "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 0, "maxUnavailable": 1 } },
+        "selector": { "matchLabels": selector },
         "template": {
             "metadata": {
                 "labels": site.labels(component::KUBELET),
@@ -287,6 +314,15 @@ mod tests {
             data(&secret(&site(), &config("10.43.0.6"), &authorities, Some(&stored), later).unwrap());
         assert_ne!(renewed["client.key"], data(&first)["client.key"]);
         assert_ne!(renewed["tls.key"], data(&first)["tls.key"]);
+    }
+
+    #[test]
+    fn standbys_come_when_the_cluster_has_been_usable_and_stay() {
+        assert_eq!(replicas(2, None, false), 1);
+        assert_eq!(replicas(2, Some(1), true), 2);
+        assert_eq!(replicas(2, Some(2), false), 2, "it is not well, but it was");
+        assert_eq!(replicas(1, Some(2), false), 1);
+        assert_eq!(replicas(2, Some(0), false), 1);
     }
 
     #[test]

@@ -48,6 +48,7 @@ fn fixture(secret: Seen<Secret>, registration: Seen<ValidatingWebhookConfigurati
             name: "lease".to_owned(),
             identity: "me".to_owned(),
             duration: Duration::from_secs(15),
+            owner: None,
         },
         namespace: "k3k-system".to_owned(),
         names: Names::new("k3k-webhook", "k3k-system", &[]),

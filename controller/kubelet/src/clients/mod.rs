@@ -1,12 +1,24 @@
 //! Clients of the two API servers between which the virtual kubelet stands.
 
+mod fence;
+mod pace;
+
 use crate::config::{Config, Files};
+use fence::Fence;
+use k3k_runtime::lease::Tenure;
 use kube::Client;
+use kube::client::ClientBuilder;
 use kube::config::{
     AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
+use pace::Pace;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
+
+/// What one cluster may ask of the host: a burst that is enough for a few hundred pods at once, and in the long run as much as a
+/// node's own kubelet with many pods. The Lease and tenants' streams are not counted.
+const HOST_PACE: Pace = Pace { burst: 1000, every: Duration::from_millis(10) };
 
 /// Why a client cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +31,17 @@ pub enum Error {
     Host(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A client of the nested API, authenticated by our client certificate, trusting only the cluster's own CA.
-pub async fn nested(config: &Config, files: &Files) -> Result<Client, Error> {
+/// Clients of one API server.
+#[derive(Clone)]
+pub struct Access {
+    /// Writes only while we lead: what keeps the two sides in agreement.
+    pub leading: Client,
+    /// Whatever a standby does, too: reading, the Lease, questions about callers, streams.
+    pub standing: Client,
+}
+
+/// Clients of the nested API, authenticated by our client certificate, trusting only the cluster's own CA.
+pub async fn nested(config: &Config, files: &Files, tenure: &Tenure) -> Result<Access, Error> {
     let path = |path: &Path| Some(path.to_string_lossy().into_owned());
     let host = match config.server_ip {
         IpAddr::V4(ip) => ip.to_string(),
@@ -57,18 +78,24 @@ pub async fn nested(config: &Config, files: &Files) -> Result<Client, Error> {
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| Error::Nested(error.into()))?;
-    Client::try_from(config).map_err(|error| Error::Nested(error.into()))
+    let error = |error: kube::Error| Error::Nested(error.into());
+    let leading = ClientBuilder::try_from(config.clone()).map_err(error)?;
+    let leading = leading.with_layer(&Fence(tenure.clone())).build();
+    Ok(Access { leading, standing: Client::try_from(config).map_err(error)? })
 }
 
-/// A client of the host API for objects, and one for streams: a stream may be silent for hours, and what was half sent must
+/// Clients of the host API. The one for a standby carries streams: a stream may be silent for hours, and what was half sent must
 /// not be sent again.
-pub fn host() -> Result<(Client, Client), Error> {
+pub fn host(tenure: &Tenure) -> Result<Access, Error> {
     let config = kube::Config::incluster().map_err(|error| Error::Host(error.into()))?;
-    let mut streaming = config.clone();
-    streaming.default_retry = false;
-    streaming.read_timeout = None;
-    let make = |config: kube::Config| {
-        Client::try_from(config).map_err(|error: kube::Error| Error::Host(error.into()))
-    };
-    Ok((make(config)?, make(streaming)?))
+    let error = |error: kube::Error| Error::Host(error.into());
+    let mut standing = config.clone();
+    standing.default_retry = false;
+    standing.read_timeout = None;
+    let leading = ClientBuilder::try_from(config).map_err(error)?;
+    let leading = leading.with_layer(&HOST_PACE).with_layer(&Fence(tenure.clone())).build();
+    Ok(Access { leading, standing: Client::try_from(standing).map_err(error)? })
 }
+
+#[cfg(test)]
+mod tests;

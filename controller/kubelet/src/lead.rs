@@ -1,0 +1,94 @@
+//! What the one virtual kubelet does that holds the Lease: all writing.
+
+use crate::converge;
+use crate::node::Heartbeat;
+use crate::pods::Pods;
+use crate::run::Kubelet;
+use crate::sync::{claims, data, events, services};
+use crate::watch::{Change, Name, both, origin};
+use crate::world::{World, lock};
+use futures::{FutureExt, StreamExt};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Pods that are worked on at once. Each waits for API servers most of the time.
+const PODS_AT_ONCE: usize = 40;
+const DATA_AT_ONCE: usize = 8;
+
+/// Leads until `shutdown`, or until the nested API has been out of our reach for so long that another may do better. Dropped, it
+/// stops at once. It begins as after a restart: what was remembered by whoever led before is found out anew.
+pub(crate) async fn lead(kubelet: &Kubelet, shutdown: CancellationToken) {
+    let world = kubelet.world(&kubelet.host.leading, &kubelet.nested.leading);
+    let sync = kubelet.config.sync.clone();
+    let nested_changes = kubelet.nested_pods.follow_anew();
+    let host_changes = kubelet.host_pods.follow_anew();
+    let service_changes = kubelet.nested_services.follow_anew();
+    let pods = Arc::new(Pods::new(world.clone()));
+    let (requests, queue) = converge::queue::<Name>();
+    let work = {
+        let shutdown = shutdown.clone();
+        let (pods, metrics) = (pods.clone(), kubelet.metrics.clone());
+        async move {
+            // Containers are told of the Services that there are.
+            kubelet.nested_services.filled().await;
+            let step = move |name: Name| {
+                let (pods, metrics) = (pods.clone(), metrics.clone());
+                async move { pods.step(&name).await }.inspect(move |next| metrics.count(next)).boxed()
+            };
+            converge::run(queue, PODS_AT_ONCE, shutdown, step).await;
+        }
+    };
+    // Whether all host pods are known, sent anew whenever one changes.
+    let (tell_of_pods, host_pods_changed) = tokio::sync::watch::channel(false);
+    let follow_pods = both(nested_changes, host_changes).for_each(|(is_nested, change)| {
+        if !is_nested && matches!(change, Change::Relisted) {
+            note_origins(&world);
+        }
+        pods.ask(&requests, is_nested, &change);
+        if !is_nested {
+            tell_of_pods.send_modify(|known| *known |= matches!(change, Change::Relisted));
+        }
+        futures::future::ready(())
+    });
+    let (data_requests, data_queue) = converge::queue();
+    let copies = converge::run(data_queue, DATA_AT_ONCE, shutdown.clone(), {
+        let world = world.clone();
+        move |key| data::step(world.clone(), key).boxed()
+    });
+    let node = async {
+        let heartbeat = Heartbeat::new(
+            world.nested.clone(),
+            kubelet.files.clone(),
+            kubelet.config.clone(),
+            kubelet.host_ip,
+        );
+        // A node that is Ready gets pods at once; first we must be able to see them.
+        kubelet.nested_pods.filled().await;
+        kubelet.host_pods.filled().await;
+        heartbeat.beat().await;
+    };
+    let retell = async {
+        kubelet.host_pods.filled().await;
+        events::retell_all(world.clone()).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = follow_pods => {}
+        () = copies => {}
+        () = data::watch_nested(world.clone(), data_requests) => {}
+        () = services::run(world.clone(), sync.clone(), service_changes, host_pods_changed, shutdown.clone()) => {}
+        () = claims::run(world.clone(), sync, shutdown) => {}
+        () = retell => {}
+        () = node => {}
+    }
+}
+
+/// Whose host pods there are, so that what the host says about them can be retold from the beginning.
+fn note_origins(world: &World) {
+    let mut origins = lock(&world.origins);
+    for pod in world.host_pods.state() {
+        if let (Some(name), Some(origin)) = (pod.metadata.name.clone(), origin(&world.context.owner, &pod)) {
+            origins.insert(name, origin);
+        }
+    }
+}
