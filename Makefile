@@ -57,7 +57,8 @@ demo: lab
 endif
 
 .PHONY: test
-test: deps ## all tests: unit, snapshot, mock, real API server, krew, and end to end on the lab
+test: ## all tests: unit, snapshot, mock, real API server, krew, end to end on the lab, and some of Kubernetes' own
+	@tests/lab/requirements test
 	@tests/all
 
 .PHONY: bench

@@ -3,7 +3,6 @@ module k3k.io/tests/conformance
 go 1.26.0
 
 tool (
-	github.com/onsi/ginkgo/v2/ginkgo
 	k8s.io/kubernetes/test/images/agnhost
 	k8s.io/kubernetes/test/images/nonewprivs
 )
