@@ -14,6 +14,7 @@ use cluster::retry::Retries;
 use cluster::{Context, watch};
 use k3k_runtime::lease::{Lease, LeaseParams};
 use k3k_runtime::{ready::Readiness, shutdown};
+use kube::runtime::reflector::ObjectRef;
 use metrics::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +120,14 @@ pub async fn reconcile_clusters(
     let running = watch::run(controller, context.clone(), changes, args.max_concurrent_reconciles, shutdown);
     tokio::select! {
         () = running => {}
-        () = context.health.follow_storage_classes(client) => {}
+        () = Box::pin(context.health.follow_classes(client, || classes_changed(&context))) => {}
+    }
+}
+
+/// Clusters may be offered other classes of the host by now, which their virtual kubelets must be told.
+fn classes_changed(context: &Context) {
+    context.memory.surroundings_changed();
+    for cluster in context.caches.clusters.state() {
+        context.health.look_at(ObjectRef::from_obj(&*cluster));
     }
 }

@@ -40,6 +40,8 @@ pub const CONFIG_HASH: &str = "k3k.io/config-hash";
 
 /// On every host copy of a tenant's object: the cluster that owns it.
 pub const CLUSTER_NAME: &str = "k3k.io/clusterName";
+/// On copies that are of the whole host, so that no namespace tells whose they are: the UID of the cluster.
+pub const CLUSTER_UID: &str = "k3k.io/clusterUID";
 /// On host copies of pods: the virtual node that runs them.
 pub const AGENT_NAME: &str = "k3k.io/agentName";
 /// Annotation on host copies: the object's name in the nested cluster.
@@ -59,7 +61,7 @@ pub const VIRTUAL_NAMESPACE_LABEL: &str = "k3k.io/virtual-namespace";
 pub const SYNC_SOURCE: &str = "k3k.io/sync-source";
 /// The value of [`SYNC_SOURCE`].
 pub const SYNC_FROM_HOST: &str = "host";
-/// On StorageClasses of the host: any value but `true` keeps a class from being offered to clusters.
+/// On classes of the host: any value but `true` keeps a class from being offered to clusters.
 pub const SYNC_ENABLED: &str = "k3k.io/sync-enabled";
 
 /// On a Namespace that holds clusters: `true`. The webhook is registered for these namespaces only.

@@ -6,6 +6,7 @@ pub mod image;
 pub mod labels;
 pub mod managers;
 pub mod names;
+pub mod offered;
 pub mod quantity;
 pub mod storage;
 pub mod v1beta1;

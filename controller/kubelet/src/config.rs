@@ -1,5 +1,6 @@
 //! The configuration that the controller writes for one virtual kubelet.
 
+use k3k_api::offered::Offered;
 use k3k_api::v1beta1::SyncConfig;
 use k3k_translate::{Owner, pod::Context};
 use serde::Deserialize;
@@ -62,6 +63,9 @@ pub struct Config {
     /// Which kinds of objects are copied to the host.
     #[serde(default)]
     pub sync: SyncConfig,
+    /// What of the host tenants may name.
+    #[serde(default)]
+    pub offered: Offered,
 }
 
 /// The files of the mounted Secret.

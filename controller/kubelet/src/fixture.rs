@@ -1,6 +1,8 @@
 //! A kubelet of the cluster `dev` on mock API servers, for tests.
 
 use crate::world::{World, core};
+use k3k_api::offered::Offered;
+use k3k_api::v1beta1::SyncConfig;
 use k3k_runtime::scenario::{Scenario, client};
 use k3k_translate::{Owner, pod::Context};
 use kube::api::{ApiResource, DynamicObject};
@@ -32,6 +34,8 @@ pub(crate) struct Seen {
     pub(crate) nested_pod: Option<Value>,
     pub(crate) nested_service: Option<Value>,
     pub(crate) host_pod: Option<Value>,
+    pub(crate) sync: SyncConfig,
+    pub(crate) offered: Offered,
 }
 
 /// A world that sees these, the host's side of its calls, and the nested one's.
@@ -48,6 +52,8 @@ pub(crate) fn world(seen: Seen) -> (World, Scenario, Scenario) {
             dns_ip: "10.96.2.2".into(),
             cluster_domain: "cluster.local".into(),
         },
+        sync: seen.sync,
+        offered: seen.offered,
         host,
         recorder: Recorder::new(nested.clone(), reporter),
         nested,

@@ -4,7 +4,7 @@ use crate::converge;
 use crate::node::Heartbeat;
 use crate::pods::Pods;
 use crate::run::Kubelet;
-use crate::sync::{claims, data, events, services};
+use crate::sync::{claims, copies, data, events, services};
 use crate::watch::{Change, Name, both, origin};
 use crate::world::{World, lock};
 use futures::{FutureExt, StreamExt};
@@ -51,7 +51,7 @@ pub(crate) async fn lead(kubelet: &Kubelet, shutdown: CancellationToken) {
         futures::future::ready(())
     });
     let (data_requests, data_queue) = converge::queue();
-    let copies = converge::run(data_queue, DATA_AT_ONCE, shutdown.clone(), {
+    let copying = converge::run(data_queue, DATA_AT_ONCE, shutdown.clone(), {
         let world = world.clone();
         move |key| data::step(world.clone(), key).boxed()
     });
@@ -74,10 +74,11 @@ pub(crate) async fn lead(kubelet: &Kubelet, shutdown: CancellationToken) {
     tokio::select! {
         () = work => {}
         () = follow_pods => {}
-        () = copies => {}
+        () = copying => {}
         () = data::watch_nested(world.clone(), data_requests) => {}
         () = services::run(world.clone(), sync.clone(), service_changes, host_pods_changed, shutdown.clone()) => {}
-        () = claims::run(world.clone(), sync, shutdown) => {}
+        () = claims::run(world.clone(), sync.clone(), shutdown.clone()) => {}
+        () = copies::run(world.clone(), sync, shutdown) => {}
         () = retell => {}
         () = node => {}
     }

@@ -54,6 +54,8 @@ impl Kubelet {
         let reporter = Reporter { controller: "k3k-kubelet".into(), instance };
         Arc::new(World {
             context: self.config.context(),
+            sync: self.config.sync.clone(),
+            offered: self.config.offered.clone(),
             host: host.clone(),
             recorder: Recorder::new(nested.clone(), reporter),
             nested: nested.clone(),

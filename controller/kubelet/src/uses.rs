@@ -1,8 +1,8 @@
-//! Which host pods use which copies of ConfigMaps and Secrets.
+//! Which host objects – pods, Ingresses – use which copies of ConfigMaps and Secrets.
 
 use crate::watch::Name;
 use k3k_translate::data::DataKind;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
 /// A nested ConfigMap or Secret.
@@ -10,39 +10,49 @@ pub type Key = (DataKind, Name);
 
 #[derive(Debug, Default)]
 struct Use {
-    /// Host pods by UID, with their names.
-    pods: BTreeMap<String, String>,
-    /// What was last written to the host: the nested object's resource version and the number of users.
+    /// Host objects by UID, as owner references.
+    users: BTreeMap<String, Value>,
+    /// What was last written to the host: the nested object's resource version and the users.
     written: Option<(String, Vec<String>)>,
 }
 
-/// The index. It is filled by the pods themselves and holds nothing that cannot be found out again.
+/// The index. It is filled by the users themselves and holds nothing that cannot be found out again.
 #[derive(Debug, Default)]
 pub struct Uses(HashMap<Key, Use>);
 
 impl Uses {
-    /// Notes that host pod `uid` uses `key`. Says whether that is news.
-    pub fn add(&mut self, key: &Key, uid: &str, host_pod: &str) -> bool {
-        self.0.entry(key.clone()).or_default().pods.insert(uid.to_owned(), host_pod.to_owned()).is_none()
+    /// Notes that a host object uses `key`, as owner reference. Says whether that is news.
+    pub fn add(&mut self, key: &Key, user: &Value) -> bool {
+        let uid = user["uid"].as_str().unwrap_or_default().to_owned();
+        self.0.entry(key.clone()).or_default().users.insert(uid, user.clone()).is_none()
     }
 
-    /// Forgets host pod `uid`.
-    pub fn remove_pod(&mut self, uid: &str) {
+    /// Forgets the host object `uid`.
+    pub fn remove_user(&mut self, uid: &str) {
         self.0.retain(|_, entry| {
-            entry.pods.remove(uid);
-            !entry.pods.is_empty()
+            entry.users.remove(uid);
+            !entry.users.is_empty()
         });
     }
 
-    /// Whether any host pod uses `key`.
+    /// Notes that the host object `uid` does not use `key`. Says whether that is news.
+    pub fn drop_use(&mut self, key: &Key, uid: &str) -> bool {
+        let Some(entry) = self.0.get_mut(key) else { return false };
+        let is_news = entry.users.remove(uid).is_some();
+        if entry.users.is_empty() {
+            self.0.remove(key);
+        }
+        is_news
+    }
+
+    /// Whether any host object uses `key`.
     pub fn contains(&self, key: &Key) -> bool {
         self.0.contains_key(key)
     }
 
-    /// The host pods that use `key`, as owner references.
+    /// The host objects that use `key`, as owner references.
     pub fn owners(&self, key: &Key) -> Vec<Value> {
-        let pods = self.0.get(key).into_iter().flat_map(|entry| &entry.pods);
-        pods.map(|(uid, name)| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid})).collect()
+        self.0.get(key).into_iter().flat_map(|entry| entry.users.values().cloned()).collect()
     }
 
     /// Whether the copy of `key` was written from `version` for the users it has now.
@@ -51,7 +61,7 @@ impl Uses {
             entry
                 .written
                 .as_ref()
-                .is_some_and(|(written, users)| written == version && users.iter().eq(entry.pods.keys()))
+                .is_some_and(|(written, users)| written == version && users.iter().eq(entry.users.keys()))
         })
     }
 
@@ -61,7 +71,7 @@ impl Uses {
             entry
                 .written
                 .as_ref()
-                .is_some_and(|(_, users)| users.iter().any(|uid| entry.pods.contains_key(uid)))
+                .is_some_and(|(_, users)| users.iter().any(|uid| entry.users.contains_key(uid)))
         })
     }
 
@@ -84,23 +94,28 @@ impl Uses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    fn pod(uid: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "Pod", "name": uid, "uid": uid})
+    }
 
     #[test]
     fn a_copy_is_current_for_its_version_and_users() {
         let key = (DataKind::ConfigMap, Name { namespace: "a".into(), name: "conf".into() });
         let mut uses = Uses::default();
         assert!(!uses.contains(&key));
-        assert!(uses.add(&key, "u1", "pod-1"));
+        assert!(uses.add(&key, &pod("u1")));
         let owners = uses.owners(&key);
         uses.written(&key, "5", &owners);
         assert!(uses.is_current(&key, "5"));
         assert!(!uses.is_current(&key, "6"), "the object changed");
-        assert!(uses.add(&key, "u2", "pod-2"));
+        assert!(uses.add(&key, &pod("u2")));
         assert!(!uses.is_current(&key, "5"), "a user came: it must become an owner");
         assert!(uses.is_written(&key));
-        uses.remove_pod("u1");
+        uses.remove_user("u1");
         assert!(!uses.is_written(&key), "its only owner has gone, and the copy with it");
-        uses.remove_pod("u2");
+        assert!(!uses.drop_use(&key, "u1") && uses.drop_use(&key, "u2"));
         assert!(!uses.contains(&key));
     }
 }

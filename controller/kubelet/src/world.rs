@@ -2,6 +2,8 @@
 
 use crate::uses::Uses;
 use crate::watch::{Name, json, origin};
+use k3k_api::offered::Offered;
+use k3k_api::v1beta1::SyncConfig;
 use k3k_translate::{Origin, pod::Context};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -21,6 +23,10 @@ pub fn core(kind: &str) -> ApiResource {
 pub struct World {
     /// Facts about the cluster.
     pub context: Context,
+    /// Which kinds of objects are copied.
+    pub sync: SyncConfig,
+    /// What of the host tenants may name.
+    pub offered: Offered,
     /// The host API.
     pub host: Client,
     /// The nested API.

@@ -4,7 +4,7 @@
 
 use super::build::{Kind, Site};
 use super::error::Error;
-use super::{Context, Guarded, apply, finalizer, namespace, status};
+use super::{Context, Guarded, apply, finalizer, health, namespace, status};
 use jiff::Timestamp;
 use k3k_api::labels::component;
 use k8s_openapi::api::core::v1::Pod;
@@ -41,6 +41,10 @@ pub async fn finalize(context: &Context, object: &Guarded) -> Result<Action, Err
         );
         return Ok(Action::requeue(wait));
     }
+    health::remove_copies(context.client.clone(), &site.uid).await.map_err(|source| Error::Delete {
+        what: "the copies of the cluster's PriorityClasses".to_owned(),
+        source,
+    })?;
     namespace::release(context, &site).await?;
     finalizer::remove(context, &site, position).await?;
     Ok(Action::await_change())

@@ -4,12 +4,15 @@
 //! tells. When the watch breaks or a server pod changes, it asks again.
 
 mod access;
+mod classes;
 mod nested;
-mod storage_classes;
+mod priority_classes;
 
 use super::Guarded;
 use super::build::Site;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use k3k_api::offered::Offered;
+use k3k_api::v1beta1::SyncConfig;
 use kube::Client;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::{HashMap, HashSet};
@@ -18,6 +21,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 pub use nested::Target;
+pub use priority_classes::remove_copies;
 
 /// What is known of one nested cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +68,7 @@ impl Default for Health {
 pub struct Registry {
     followed: Mutex<HashMap<String, Followed>>,
     changed: UnboundedSender<ObjectRef<Guarded>>,
-    classes: storage_classes::Known,
+    classes: classes::Known,
 }
 
 /// One cluster's entry. Dropping it ends its task.
@@ -86,12 +90,23 @@ impl Registry {
     /// An empty registry, and the Clusters whose health changes from now on.
     pub fn new() -> (Self, UnboundedReceiver<ObjectRef<Guarded>>) {
         let (changed, receiver) = unbounded();
-        (Self { followed: Mutex::default(), changed, classes: storage_classes::Known::default() }, receiver)
+        (Self { followed: Mutex::default(), changed, classes: classes::Known::default() }, receiver)
     }
 
-    /// Follows the host's storage classes, which clusters may be offered. Never ends.
-    pub async fn follow_storage_classes(&self, host: Client) {
-        self.classes.follow(host).await;
+    /// Follows the host's classes, which clusters may be offered. `changed` is called when the virtual kubelets must be told. Never ends.
+    pub async fn follow_classes(&self, host: Client, changed: impl Fn()) {
+        self.classes.follow(host, changed).await;
+    }
+
+    /// Asks for a look at a cluster.
+    pub fn look_at(&self, cluster: ObjectRef<Guarded>) {
+        // The receiver lives as long as the controller runs.
+        let _ = self.changed.unbounded_send(cluster);
+    }
+
+    /// What of the host the tenants of a cluster may name. Waits until the host's classes are known.
+    pub async fn offered(&self, sync: &SyncConfig) -> Offered {
+        self.classes.subscribe().offered(sync).await
     }
 
     /// Begins to follow a cluster, or goes on.

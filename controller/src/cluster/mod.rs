@@ -13,12 +13,13 @@ pub mod host;
 pub mod memory;
 pub mod namespace;
 pub mod observe;
+pub mod offered;
 pub mod plan;
 pub mod pods;
+pub mod priority_class;
 pub mod reconcile;
 pub mod retry;
 pub mod status;
-pub mod storage_class;
 pub mod validate;
 pub mod watch;
 

@@ -10,6 +10,7 @@ use super::pods;
 use super::status::Parts;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k3k_api::labels::{self, component};
+use k3k_api::offered::Offered;
 use k3k_api::v1beta1::{Cluster, ClusterSpec, SyncConfig, VirtualClusterPolicy, VirtualClusterPolicySpec};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, ResourceExt};
@@ -35,6 +36,8 @@ pub struct Observed {
     pub live: Live,
     /// Secrets that the spec names and that exist, by name.
     pub named_secrets: HashMap<String, kube::api::DynamicObject>,
+    /// What of the host tenants may name.
+    pub offered: Offered,
 }
 
 impl Observed {
@@ -75,7 +78,18 @@ pub async fn observe(
         named_secrets(context, site, cluster),
     )?;
     let capacity = capacity_for(context, site, cluster);
-    Ok(Observed { host_version, host_service_cidr, policy_name, policy, capacity, live, named_secrets })
+    let mut observed = Observed {
+        host_version,
+        host_service_cidr,
+        policy_name,
+        policy,
+        capacity,
+        live,
+        named_secrets,
+        offered: Offered::default(),
+    };
+    observed.offered = context.health.offered(&observed.sync(&cluster.spec)).await;
+    Ok(observed)
 }
 
 /// The states of the cluster's parts, from what is remembered.

@@ -149,6 +149,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         version: accepted.version.clone(),
         capacity: observed.capacity.clone(),
         sync: observed.sync(spec),
+        offered: observed.offered.clone(),
     };
     let present = observed.live.get(Kind::Secret, &names.agent_config());
     let agent_secret = kubelet::secret(site, &agent_config, authorities, present, inputs.now)

@@ -30,6 +30,7 @@ fn observed() -> Observed {
         ]),
         live: Live::default(),
         named_secrets: HashMap::new(),
+        offered: k3k_api::offered::Offered::default(),
     }
 }
 

@@ -128,7 +128,7 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
     apply::all(client, site, &observed.live, workload.configuration).await?;
     apply::all(client, site, &observed.live, workload.runners).await?;
     let target = Target::new(site, &addresses, credentials.authorities);
-    context.health.follow(site, target.offering(observed.sync(spec)));
+    context.health.follow(site, target.exchanging(observed.sync(spec), client.clone()));
     Ok(settled)
 }
 

@@ -76,11 +76,20 @@ impl Store {
     }
 }
 
+const PRIORITY_CLASSES: &str = "/apis/scheduling.k8s.io/v1/priorityclasses";
+
+fn priority_classes(items: &Value) -> Value {
+    json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items })
+}
+
 fn host(objects: impl IntoIterator<Item = (String, Value)>) -> (kube::Client, Store) {
     let (client, scenario) = scenario::client();
     let range = json!({ "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": { "name": "kubernetes" },
         "spec": { "cidrs": ["10.43.0.0/16"] } });
-    let mut all = BTreeMap::from([("/apis/networking.k8s.io/v1/servicecidrs/kubernetes".to_owned(), range)]);
+    let mut all = BTreeMap::from([
+        ("/apis/networking.k8s.io/v1/servicecidrs/kubernetes".to_owned(), range),
+        (PRIORITY_CLASSES.to_owned(), priority_classes(&json!([]))),
+    ]);
     all.extend(objects);
     (client, Store { scenario, objects: all, calls: Vec::new() })
 }
@@ -221,12 +230,13 @@ async fn a_deletion_stops_what_runs_and_lets_go() {
     let present = vec![
         (server.to_owned(), owned(Kind::StatefulSet, "k3k-dev-server", "u")),
         (kubelet.to_owned(), owned(Kind::Deployment, "k3k-dev-kubelet", "u")),
+        (PRIORITY_CLASSES.to_owned(), priority_classes(&json!([{ "metadata": { "name": "copy" } }]))),
     ];
     let (outcome, host) = once(cluster(&metadata, &json!({ "servers": "three" })), present).await;
     assert_eq!(outcome.unwrap(), Action::await_change());
     let status = position(&host.calls, &format!("PATCH {CLUSTER}/status"));
     let let_go = position(&host.calls, &format!("PATCH {CLUSTER}"));
-    for deleted in [server, kubelet] {
+    for deleted in [server, kubelet, &format!("{PRIORITY_CLASSES}/copy")] {
         let deleted = position(&host.calls, &format!("DELETE {deleted}"));
         assert!(status < deleted && deleted < let_go);
     }

@@ -27,6 +27,7 @@ fn observed() -> Observed {
             ("good".into(), token(json!({ "token": "c2VjcmV0Cg==" }))),
             ("bad".into(), token(json!({ "password": "c2VjcmV0Cg==" }))),
         ]),
+        offered: k3k_api::offered::Offered::default(),
     }
 }
 

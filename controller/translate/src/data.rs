@@ -44,13 +44,14 @@ pub fn copy(owner: &Owner, kind: DataKind, nested: &Value, users: &[Value]) -> R
     Ok(copy)
 }
 
-/// Registry credentials keep their type, as the host's kubelet reads it. Every other type would give the copy a
-/// meaning in the host – a service-account-token Secret would be filled with a token of the host – so it is opaque.
+/// Types that Secrets keep: the host's kubelet asks for those of registry credentials, ingress controllers for that of certificates.
+const TYPES: [&str; 3] = ["kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg", "kubernetes.io/tls"];
+
+/// Every other type would give the copy a meaning in the host – a service-account-token Secret would be filled with a token of the host –
+/// so it is opaque.
 fn secret_type(nested: &Value) -> &str {
-    match nested.get("type").and_then(Value::as_str) {
-        Some(kind @ ("kubernetes.io/dockerconfigjson" | "kubernetes.io/dockercfg")) => kind,
-        _ => "Opaque",
-    }
+    let kind = nested.get("type").and_then(Value::as_str);
+    kind.filter(|kind| TYPES.contains(kind)).unwrap_or("Opaque")
 }
 
 #[cfg(test)]

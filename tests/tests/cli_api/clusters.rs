@@ -175,7 +175,7 @@ async fn create_waits_for_ready_and_delete_until_all_is_gone() -> Result<()> {
 /// Does what the controller does in the end: the Secret, then the status.
 async fn become_ready(client: Client) -> Result<()> {
     let clusters = Api::<Cluster>::namespaced(client.clone(), "k3k-dev");
-    await_condition(clusters.clone(), "dev", |cluster: Option<&Cluster>| cluster.is_some()).await?;
+    Box::pin(await_condition(clusters.clone(), "dev", |cluster: Option<&Cluster>| cluster.is_some())).await?;
     let status = |phase: &str, ready: &str, reason: &str, message: &str| {
         json!({"apiVersion": "k3k.io/v1beta1", "kind": "Cluster", "status": {
             "phase": phase, "version": "v1.36.3-k3s1", "conditions": [{"type": "Ready", "status": ready,

@@ -171,6 +171,7 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         capacity: BTreeMap::new(),
         live: Live::default(),
         named_secrets: HashMap::new(),
+        offered: k3k_api::offered::Offered::default(),
     };
     let authorities = certificates::generate("dev")?;
     let workload = plan::workload(&plan::Inputs {

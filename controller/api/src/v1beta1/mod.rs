@@ -27,7 +27,7 @@ pub use policy::{
 };
 pub use secret_mount::{MountRole, SecretMount};
 pub use status::{AppliedPolicy, ClusterStatus, Phase};
-pub use sync::{IngressSync, ResourceSync, SyncConfig, SyncedKind};
+pub use sync::{IngressSync, PriorityClassSync, ResourceSync, SyncConfig, SyncedKind};
 
 /// Group of the custom resources.
 pub const GROUP: &str = "k3k.io";

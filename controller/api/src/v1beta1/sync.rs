@@ -34,15 +34,41 @@ pub struct SyncConfig {
     #[schemars(transform = off_by_default)]
     pub ingresses: Option<IngressSync>,
 
+    /// PodDisruptionBudgets, from the cluster to the host. A budget can hold up the drain of a node of the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = off_by_default)]
+    pub pod_disruption_budgets: Option<ResourceSync>,
+
+    /// NetworkPolicies, from the cluster to the host. Where a policy of the host isolates the namespace's pods, the cluster's
+    /// own have no say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = off_by_default)]
+    pub network_policies: Option<ResourceSync>,
+
     /// PriorityClasses, from the cluster to the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = off_by_default)]
-    pub priority_classes: Option<ResourceSync>,
+    pub priority_classes: Option<PriorityClassSync>,
 
     /// StorageClasses, from the host to the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = off_by_default)]
     pub storage_classes: Option<ResourceSync>,
+
+    /// IngressClasses, from the host to the cluster. When enabled, Ingresses may name only these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = off_by_default)]
+    pub ingress_classes: Option<ResourceSync>,
+
+    /// RuntimeClasses, from the host to the cluster. Pods may name only these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = off_by_default)]
+    pub runtime_classes: Option<ResourceSync>,
+
+    /// PriorityClasses, from the host to the cluster. Pods that name them have that priority in the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = off_by_default)]
+    pub host_priority_classes: Option<ResourceSync>,
 }
 
 /// Whether, and which objects of, one kind are copied.
@@ -56,6 +82,24 @@ pub struct ResourceSync {
     /// Only objects with these labels. Default: all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub selector: BTreeMap<String, String>,
+}
+
+/// Whether, which, and up to what value PriorityClasses are copied.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PriorityClassSync {
+    /// Whether objects of this kind are copied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+
+    /// Only objects with these labels. Default: all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub selector: BTreeMap<String, String>,
+
+    /// The highest value in the host; higher ones are lowered to it. Pods without a class have 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 0), range(max = 1_000_000_000))]
+    pub max_value: Option<i32>,
 }
 
 /// Whether, which, and how Ingresses are copied.
@@ -74,6 +118,11 @@ pub struct IngressSync {
     #[serde(rename = "disableTLSSecretTranslation", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = false))]
     pub disable_tls_secret_translation: Option<bool>,
+
+    /// Annotations that reach the host: names, or all of a domain as `example.com/*`. Default: none, as annotations give
+    /// orders to the host's controllers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_annotations: Vec<String>,
 }
 
 /// The kinds that [`SyncConfig`] speaks of.
@@ -89,32 +138,66 @@ pub enum SyncedKind {
     PersistentVolumeClaim,
     /// networking.k8s.io/v1 Ingress.
     Ingress,
-    /// scheduling.k8s.io/v1 PriorityClass.
+    /// policy/v1 PodDisruptionBudget.
+    PodDisruptionBudget,
+    /// networking.k8s.io/v1 NetworkPolicy.
+    NetworkPolicy,
+    /// scheduling.k8s.io/v1 PriorityClass, of the cluster.
     PriorityClass,
     /// storage.k8s.io/v1 StorageClass.
     StorageClass,
+    /// networking.k8s.io/v1 IngressClass.
+    IngressClass,
+    /// node.k8s.io/v1 RuntimeClass.
+    RuntimeClass,
+    /// scheduling.k8s.io/v1 PriorityClass, of the host.
+    HostPriorityClass,
 }
 
 impl SyncConfig {
     /// Whether an object of `kind` with `labels` is copied.
     pub fn selects(&self, kind: SyncedKind, labels: &BTreeMap<String, String>) -> bool {
-        let resource = |sync: &Option<ResourceSync>, default| match sync {
-            Some(sync) => (sync.enabled.unwrap_or(default), sync.selector.clone()),
-            None => (default, BTreeMap::new()),
-        };
-        let (enabled, selector) = match kind {
-            SyncedKind::Service => resource(&self.services, true),
-            SyncedKind::ConfigMap => resource(&self.config_maps, true),
-            SyncedKind::Secret => resource(&self.secrets, true),
-            SyncedKind::PersistentVolumeClaim => resource(&self.persistent_volume_claims, true),
-            SyncedKind::PriorityClass => resource(&self.priority_classes, false),
-            SyncedKind::StorageClass => resource(&self.storage_classes, false),
-            SyncedKind::Ingress => match &self.ingresses {
-                Some(sync) => (sync.enabled.unwrap_or(false), sync.selector.clone()),
-                None => (false, BTreeMap::new()),
-            },
-        };
-        enabled && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        let (enabled, selector) = self.choice(kind);
+        enabled
+            && selector
+                .is_none_or(|selector| selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
+    }
+
+    /// Whether objects of `kind` are copied at all.
+    pub fn copies(&self, kind: SyncedKind) -> bool {
+        self.choice(kind).0
+    }
+
+    /// The highest value that a PriorityClass of the cluster has in the host. What is not said is not raised: pods without a
+    /// class, as most of other tenants and many of the host, have 0.
+    pub fn max_priority(&self) -> i32 {
+        self.priority_classes.as_ref().and_then(|sync| sync.max_value).unwrap_or(0)
+    }
+
+    /// Whether, and with which labels, objects of `kind` are copied.
+    fn choice(&self, kind: SyncedKind) -> (bool, Option<&BTreeMap<String, String>>) {
+        macro_rules! choice {
+            ($field:ident, $default:literal) => {
+                match &self.$field {
+                    Some(sync) => (sync.enabled.unwrap_or($default), Some(&sync.selector)),
+                    None => ($default, None),
+                }
+            };
+        }
+        match kind {
+            SyncedKind::Service => choice!(services, true),
+            SyncedKind::ConfigMap => choice!(config_maps, true),
+            SyncedKind::Secret => choice!(secrets, true),
+            SyncedKind::PersistentVolumeClaim => choice!(persistent_volume_claims, true),
+            SyncedKind::Ingress => choice!(ingresses, false),
+            SyncedKind::PodDisruptionBudget => choice!(pod_disruption_budgets, false),
+            SyncedKind::NetworkPolicy => choice!(network_policies, false),
+            SyncedKind::PriorityClass => choice!(priority_classes, false),
+            SyncedKind::StorageClass => choice!(storage_classes, false),
+            SyncedKind::IngressClass => choice!(ingress_classes, false),
+            SyncedKind::RuntimeClass => choice!(runtime_classes, false),
+            SyncedKind::HostPriorityClass => choice!(host_priority_classes, false),
+        }
     }
 }
 
@@ -156,9 +239,19 @@ mod tests {
         ] {
             assert!(silent.selects(kind, &labels(&[])), "{kind:?}");
         }
-        for kind in [SyncedKind::Ingress, SyncedKind::PriorityClass, SyncedKind::StorageClass] {
-            assert!(!silent.selects(kind, &labels(&[])), "{kind:?}");
+        for kind in [
+            SyncedKind::Ingress,
+            SyncedKind::PodDisruptionBudget,
+            SyncedKind::NetworkPolicy,
+            SyncedKind::PriorityClass,
+            SyncedKind::StorageClass,
+            SyncedKind::IngressClass,
+            SyncedKind::RuntimeClass,
+            SyncedKind::HostPriorityClass,
+        ] {
+            assert!(!silent.selects(kind, &labels(&[])) && !silent.copies(kind), "{kind:?}");
         }
+        assert_eq!(silent.max_priority(), 0);
     }
 
     #[test]
@@ -166,11 +259,7 @@ mod tests {
         let selector = labels(&[("a", "b")]);
         let mut sync = SyncConfig {
             services: Some(ResourceSync { enabled: None, selector: selector.clone() }),
-            ingresses: Some(IngressSync {
-                enabled: Some(true),
-                selector,
-                disable_tls_secret_translation: None,
-            }),
+            ingresses: Some(IngressSync { enabled: Some(true), selector, ..IngressSync::default() }),
             secrets: Some(ResourceSync { enabled: Some(false), selector: BTreeMap::new() }),
             ..SyncConfig::default()
         };

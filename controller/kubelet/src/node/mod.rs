@@ -94,6 +94,7 @@ mod tests {
             version: "v1.36.3+k3s1".into(),
             capacity: [("cpu".to_owned(), "2".to_owned())].into(),
             sync: k3k_api::v1beta1::SyncConfig::default(),
+            offered: k3k_api::offered::Offered::default(),
         };
         let whole: Node = serde_json::from_value(status(
             &config,

@@ -5,14 +5,16 @@ use crate::converge::Next;
 use crate::sync::data::{Existing, discard, write};
 use crate::uses::Key;
 use crate::watch::Name;
-use crate::world::lock;
+use crate::world::{World, lock};
 use futures::future::{join, join_all, try_join};
 use k3k_api::labels::VIRTUAL_GENERATION;
+use k3k_api::v1beta1::SyncedKind;
 use k3k_translate::pod::{Translated, amounts, mutable, translate};
 use k3k_translate::status::{for_tenant, refused};
-use k3k_translate::{Origin, Refusal};
+use k3k_translate::{Origin, Refusal, class};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DynamicObject, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, PostParams};
+use kube::core::GroupVersionKind;
 use kube::runtime::events::{Event, EventType};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -53,6 +55,10 @@ impl Pods {
     pub(super) async fn create(&self, name: &Name, nested: &Value) -> Result<Next, Error> {
         let world = &self.world;
         let mut translated = translate(&world.context, nested, &world.services_in(&name.namespace))?;
+        class::runtime(&world.offered, nested)?;
+        if let Some(name) = self.host_priority(nested).await? {
+            translated.object["spec"]["priorityClassName"] = name.into();
+        }
         let origin =
             Origin::of_nested(nested).ok_or_else(|| Refusal::new("metadata", "the pod has no UID"))?;
         let host_name = world.context.owner.host_name(&name.namespace, &name.name);
@@ -80,15 +86,31 @@ impl Pods {
             }
         };
         let uid = made.metadata.uid.unwrap_or_default();
-        let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": host_name, "uid": uid});
+        let owner = pod_reference(&host_name, &uid);
         // The host takes longer to place the pod and to make its sandbox than we take to write what it mounts; and this way the
         // Secret belongs to the pod from the start.
         try_join(
             async { self.write_pod_secret(&origin, &translated, tokens?, &owner).await },
-            self.own_data(name, &translated, &host_name, &uid, Existing::Ours),
+            self.own_data(name, &translated, &owner, Existing::Ours),
         )
         .await?;
         Ok(Next::Done)
+    }
+
+    /// The class by which the pod has its priority in the host, if the host knows its class.
+    async fn host_priority(&self, nested: &Value) -> Result<Option<String>, Error> {
+        let World { context, sync, offered, .. } = &*self.world;
+        let asks = sync.copies(SyncedKind::PriorityClass) || sync.copies(SyncedKind::HostPriorityClass);
+        let name =
+            nested["spec"]["priorityClassName"].as_str().filter(|name| asks && !class::is_built_in(name));
+        let Some(name) = name else { return Ok(None) };
+        let resource =
+            ApiResource::from_gvk(&GroupVersionKind::gvk("scheduling.k8s.io", "v1", "PriorityClass"));
+        let classes: Api<DynamicObject> = Api::all_with(self.world.nested.clone(), &resource);
+        let class =
+            classes.get_metadata_opt(name).await.map_err(Error::api("read the pod's PriorityClass"))?;
+        let class = class.and_then(|class| serde_json::to_value(class).ok()).unwrap_or_default();
+        Ok(class::priority(&context.owner, sync, offered, &class))
     }
 
     /// What it means that the host did not take the pod.
@@ -122,13 +144,12 @@ impl Pods {
         &self,
         name: &Name,
         translated: &Translated,
-        host_name: &str,
-        uid: &str,
+        pod: &Value,
         existing: Existing,
     ) -> Result<(), Error> {
         let news: Vec<Key> = {
             let mut uses = lock(&self.world.uses);
-            keys(name, translated).filter(|key| uses.add(key, uid, host_name)).collect()
+            keys(name, translated).filter(|key| uses.add(key, pod)).collect()
         };
         let results = join_all(news.iter().map(|key| write(&self.world, key, existing))).await;
         results.into_iter().collect::<Result<(), _>>().map_err(Error::from)
@@ -164,6 +185,11 @@ impl Pods {
             tracing::warn!(pod = %name, %error, "the refusal could not be recorded as an event");
         }
     }
+}
+
+/// A host pod as an owner.
+pub(super) fn pod_reference(host_name: &str, uid: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "name": host_name, "uid": uid})
 }
 
 fn keys(name: &Name, translated: &Translated) -> impl Iterator<Item = Key> {

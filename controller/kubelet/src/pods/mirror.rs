@@ -1,6 +1,6 @@
 //! A pod that runs: changes go to the host, the status comes back.
 
-use super::create::{APPLIED, applied, generation};
+use super::create::{APPLIED, applied, generation, pod_reference};
 use super::{Error, Pods, gone_is_fine};
 use crate::converge::Next;
 use crate::sync::data::Existing;
@@ -140,7 +140,8 @@ impl Pods {
         let text = |key: &str| host["metadata"][key].as_str().unwrap_or_default();
         lock(&self.world.origins).insert(text("name").to_owned(), origin.clone());
         // News only when we were restarted: what the pod uses is on record again.
-        match self.own_data(name, translated, text("name"), text("uid"), Existing::Unknown).await {
+        let owner = pod_reference(text("name"), text("uid"));
+        match self.own_data(name, translated, &owner, Existing::Unknown).await {
             // The pod runs with what it has; only its next start would suffer.
             Err(error) if error.is_final() => tracing::warn!(pod = %name, %error, "a copy is not ours"),
             result => result?,
@@ -149,7 +150,6 @@ impl Pods {
             return Ok(Next::Done);
         }
         if !self.secrets.is_current(&origin.uid, &translated.files, Timestamp::now()) {
-            let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": text("name"), "uid": text("uid")});
             let tokens = self.request_tokens(name, &origin, translated).await?;
             self.write_pod_secret(&origin, translated, tokens, &owner).await?;
         }

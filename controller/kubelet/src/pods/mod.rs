@@ -137,7 +137,7 @@ impl Pods {
     }
 
     async fn end_host(&self, name: &Name, uid: String, grace: Option<u32>) -> Result<Next, Error> {
-        lock(&self.world.uses).remove_pod(&uid);
+        lock(&self.world.uses).remove_user(&uid);
         let host_name = self.world.context.owner.host_name(&name.namespace, &name.name);
         let result = self.world.host_api("Pod").delete(&host_name, &ending(uid, grace)).await;
         gone_is_fine(result.map(drop)).map_err(Error::api("end the host pod"))?;

@@ -304,3 +304,50 @@ async fn a_status_written_in_between_is_not_overwritten() {
     );
     assert_eq!(step.await.unwrap(), Next::Done, "the newer version is on its way to us");
 }
+
+#[tokio::test]
+async fn a_pod_has_the_priority_that_the_host_knows() {
+    let mut spec = plain();
+    spec["priorityClassName"] = "high".into();
+    let sync: k3k_api::v1beta1::SyncConfig =
+        serde_json::from_value(json!({"priorityClasses": {"enabled": true}})).unwrap();
+    for (sync, found, expected) in [
+        (sync.clone(), true, Some(k3k_api::names::translated("dev", "k3k-dev", "high"))),
+        (sync, false, None),
+        (k3k_api::v1beta1::SyncConfig::default(), false, None),
+    ] {
+        let asks = sync != k3k_api::v1beta1::SyncConfig::default();
+        let (world, mut host, mut nested) =
+            world(Seen { nested_pod: Some(nested_pod(&spec)), sync, ..Seen::default() });
+        let pods = Pods::new(Arc::new(world));
+        let (requests, _) = crate::converge::queue();
+        pods.ask(&requests, true, &Change::Relisted);
+        pods.ask(&requests, false, &Change::Relisted);
+        let name = Name { namespace: "default".into(), name: "web".into() };
+        let step = tokio::spawn(async move { pods.step(&name).await });
+        if asks {
+            let call = nested.expect("GET", "/apis/scheduling.k8s.io/v1/priorityclasses/high").await;
+            let class = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"name": "high"}});
+            if found { call.answer(200, &class) } else { call.refuse(404, "NotFound", "") }
+        }
+        let call = host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await;
+        assert_eq!(call.body["spec"]["priorityClassName"].as_str(), expected.as_deref());
+        call.refuse(409, "AlreadyExists", "");
+        step.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_not_offered_is_refused_with_the_reason() {
+    let mut spec = plain();
+    spec["runtimeClassName"] = "gvisor".into();
+    let Stage { pods, mut nested, name, host } = stage(Some(nested_pod(&spec)), None);
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let call = nested.expect("PATCH", "/api/v1/namespaces/default/pods/web/status").await;
+    let waiting = &call.body[1]["value"]["containerStatuses"][0]["state"]["waiting"];
+    assert!(waiting["message"].as_str().unwrap().contains("spec.runtimeClassName"), "{waiting}");
+    call.accept();
+    nested.expect("POST", "/apis/events.k8s.io/v1/namespaces/default/events").await.accept();
+    assert_eq!(step.await.unwrap(), Next::Refused);
+    drop(host);
+}

@@ -94,9 +94,21 @@ pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), E
     }
     let copy = copy(&world.context.owner, *kind, &crate::watch::json(&nested), &owners)
         .map_err(|refusal| Error::Refused { key: key.clone(), refusal })?;
-    host.patch(&host_name, &PatchParams::apply(managers::KUBELET).force(), &Patch::Apply(&copy))
-        .await
-        .map_err(|source| Error::Write { key: key.clone(), source })?;
+    let params = PatchParams::apply(managers::KUBELET).force();
+    let mut written = host.patch(&host_name, &params, &Patch::Apply(&copy)).await;
+    if let Err(kube::Error::Api(status)) = &written
+        && status.code == 422
+        && status.message.contains("immutable")
+    {
+        // A Secret's type, or what an immutable object said before its namesake: it takes another object to say it.
+        match host.delete(&host_name, &DeleteParams::default()).await {
+            Err(error) if !error_is_not_found(&error) => {
+                return Err(Error::Write { key: key.clone(), source: error });
+            }
+            _ => written = host.patch(&host_name, &params, &Patch::Apply(&copy)).await,
+        }
+    }
+    written.map_err(|source| Error::Write { key: key.clone(), source })?;
     lock(&world.uses).written(key, &version, &owners);
     Ok(())
 }

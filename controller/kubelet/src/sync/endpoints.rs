@@ -4,7 +4,8 @@
 use crate::converge::{Next, Requests, queue};
 use crate::sync::copy;
 use crate::sync::pairs::{self, Lists, Pairs};
-use crate::sync::services::{is_selected, joined, nested_service, notice};
+use crate::sync::services::{is_selected, nested_service, notice};
+use crate::sync::told::joined;
 use crate::watch::{Name, follow, json, nested_name, origin};
 use crate::world::{World, lock};
 use futures::StreamExt;

@@ -1,9 +1,11 @@
 //! What follows tenants' pods into the host, and what the host says back.
 
 pub mod claims;
+pub mod copies;
 pub mod copy;
 pub mod data;
 pub mod endpoints;
 pub mod events;
 pub mod pairs;
 pub mod services;
+pub mod told;

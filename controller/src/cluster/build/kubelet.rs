@@ -7,6 +7,7 @@ use super::{
 use crate::args::Images;
 use jiff::Timestamp;
 use k3k_api::labels::{self, component};
+use k3k_api::offered::Offered;
 use k3k_api::v1beta1::{ClusterSpec, SyncConfig, VirtualClusterPolicySpec};
 use k3k_runtime::certificates::{self, Authority, Leaf, Pair, Usage, inspect, needs_renewal};
 use kube::api::DynamicObject;
@@ -62,6 +63,8 @@ pub struct Config {
     pub capacity: capacity::Resources,
     /// Which kinds of objects are copied to the host.
     pub sync: SyncConfig,
+    /// What of the host tenants may name.
+    pub offered: Offered,
 }
 
 /// What keeps the Secret from being made.
@@ -286,6 +289,7 @@ mod tests {
             version: "v1.36.3-k3s1".into(),
             capacity: BTreeMap::new(),
             sync: SyncConfig::default(),
+            offered: Offered::default(),
         }
     }
 

@@ -58,6 +58,11 @@ fn cluster_role() -> Value {
             rule(&[""], &["services"], &["get", "list", "watch", "patch", "update"]),
             rule(&[""], &["services/status"], &["patch", "update"]),
             rule(&["discovery.k8s.io"], &["endpointslices"], &read),
+            // What the host takes over when the cluster says so: ways in, budgets, isolation.
+            rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], &read),
+            rule(&["networking.k8s.io"], &["ingresses/status"], &["patch"]),
+            rule(&["policy"], &["poddisruptionbudgets"], &read),
+            rule(&["scheduling.k8s.io"], &["priorityclasses"], &["get"]),
             // The node itself.
             rule(&[""], &["nodes"], &["get", "list", "watch", "create", "patch", "update"]),
             rule(&[""], &["nodes/status"], &["patch", "update"]),

@@ -1,7 +1,7 @@
 //! The task that follows one nested cluster.
 
-use super::storage_classes::{self, HostClasses};
-use super::{Health, Report, access};
+use super::classes::{self, Classes};
+use super::{Health, Report, access, priority_classes};
 use crate::cluster::build::certificates::Authorities;
 use crate::cluster::build::{Site, base64};
 use crate::cluster::plan::Addresses;
@@ -40,7 +40,9 @@ pub struct Target {
     address: SocketAddr,
     node: String,
     authorities: Arc<Authorities>,
+    site: Site,
     sync: SyncConfig,
+    host: Option<Client>,
 }
 
 impl Target {
@@ -51,14 +53,16 @@ impl Target {
             address: (addresses.api, addresses.api_port).into(),
             node: site.names().node(),
             authorities: Arc::new(authorities),
+            site: site.clone(),
             sync: SyncConfig::default(),
+            host: None,
         }
     }
 
-    /// The same, with what of the host is offered inside.
+    /// The same, with what of the host is offered inside, and what of inside is copied to the host.
     #[must_use]
-    pub fn offering(self, sync: SyncConfig) -> Self {
-        Self { sync, ..self }
+    pub fn exchanging(self, sync: SyncConfig, host: Client) -> Self {
+        Self { sync, host: Some(host), ..self }
     }
 
     /// A new certificate of ours.
@@ -92,7 +96,7 @@ impl PartialEq for Target {
 pub(super) async fn follow(
     target: Target,
     recheck: Arc<Notify>,
-    classes: HostClasses,
+    classes: Classes,
     publish: impl Fn(&dyn Fn(&mut Health)) + Send + 'static,
 ) {
     let report_api = |report: Report| {
@@ -110,9 +114,17 @@ pub(super) async fn follow(
         let client = until_ready(&target, &recheck, &report_api).await;
         tokio::select! {
             () = follow_node(client.clone(), &target.node, &report_node) => {}
-            () = storage_classes::offer(client, classes.clone(), &target.sync) => {}
+            () = classes::offer(client.clone(), classes.clone(), &target.sync) => {}
+            () = copy_priorities(&target, client, classes.clone()) => {}
             () = recheck.notified() => {}
         }
+    }
+}
+
+async fn copy_priorities(target: &Target, nested: Client, classes: Classes) {
+    match target.host.clone() {
+        Some(host) => priority_classes::copy(nested, host, &target.site, classes, &target.sync).await,
+        None => std::future::pending().await,
     }
 }
 

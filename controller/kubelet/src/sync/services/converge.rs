@@ -4,7 +4,7 @@ use super::{Services, is_selected, nested_service, notice};
 use crate::converge::Next;
 use crate::sync::copy;
 use crate::watch::{Name, json, origin};
-use crate::world::{core, lock};
+use crate::world::core;
 use k3k_api::managers;
 use k3k_translate::service::{
     Desired, inside_only, is_current, needs_replacing, told_ports, told_status, translate, without,
@@ -98,7 +98,7 @@ impl Services {
         let desired = match nested.as_ref().map(|nested| translate(owner, nested)) {
             Some(Ok(Desired::Service(desired))) => desired,
             other => {
-                lock(&self.told).remove(name);
+                self.told.forget(name);
                 if let Some(host) = &host {
                     self.remove(host).await?;
                 }

@@ -7,21 +7,20 @@ mod exchange;
 use crate::converge::{Next, Requests, queue};
 use crate::sync::endpoints::{self, Notices};
 use crate::sync::pairs::{self, Lists, Pairs};
+use crate::sync::told::{self, Told, joined};
 use crate::watch::{Change, Name, follow, json, nested_name};
-use crate::world::{World, core, lock};
+use crate::world::{World, core};
 use converge::Error;
 use futures::Stream;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use k3k_api::labels;
 use k3k_api::v1beta1::{SyncConfig, SyncedKind};
-use k3k_translate::Refusal;
 use kube::api::DynamicObject;
-use kube::runtime::events::{Event as Notice, EventType};
+use kube::runtime::events::EventType;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use serde_json::Value;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +28,6 @@ const AT_ONCE: usize = 8;
 /// The lists.
 const NESTED: usize = 0;
 const HOST: usize = 1;
-/// Longest message of an Event (validation of events.k8s.io/v1), in bytes.
-const LONGEST_NOTE: usize = 1024;
 
 struct Services {
     world: Arc<World>,
@@ -40,8 +37,7 @@ struct Services {
     listed: Lists,
     /// Tells who follows endpoints which Service changed; `None` for all.
     endpoints: UnboundedSender<Option<Name>>,
-    /// What tenants were told is left out of their Services, with the UID of the Service.
-    told: Mutex<HashMap<Name, (String, Vec<Refusal>)>>,
+    told: Told,
 }
 
 /// Keeps the host Services and the endpoints of this cluster in agreement with the nested ones until `shutdown`.
@@ -67,7 +63,7 @@ pub async fn run(
         host,
         listed: Lists::new(2),
         endpoints: sender,
-        told: Mutex::default(),
+        told: Told::default(),
     });
     let (requests, queue) = queue();
     let of_nested = |service: &DynamicObject| {
@@ -99,27 +95,7 @@ pub(super) fn nested_service(world: &World, name: &Name) -> Option<Value> {
 
 /// Tells the tenant something about a Service by an Event on it.
 pub(super) async fn notice(world: &World, service: &Value, reason: &str, kind: EventType, note: &str) {
-    let Ok(object) = serde_json::from_value::<DynamicObject>(service.clone()) else { return };
-    let mut end = note.len().min(LONGEST_NOTE);
-    while !note.is_char_boundary(end) {
-        end -= 1;
-    }
-    let notice = Notice {
-        type_: kind,
-        reason: reason.to_owned(),
-        note: Some(note[..end].to_owned()),
-        action: "Sync".to_owned(),
-        secondary: None,
-    };
-    let reference = kube::Resource::object_ref(&object, &core("Service"));
-    if let Err(error) = world.recorder.publish(&notice, &reference).await {
-        tracing::warn!(reason, note, %error, "what happened to a service could not be recorded as an event");
-    }
-}
-
-/// The refusals in one text.
-pub(super) fn joined(refusals: &[Refusal]) -> String {
-    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    told::notice(world, &core("Service"), service, reason, kind, note).await;
 }
 
 impl Pairs for Services {
@@ -180,28 +156,10 @@ impl Services {
     /// Tells, once, what of a Service is not taken to the host.
     async fn tell_left_out(&self, name: &Name, nested: &Value) {
         let left_out = k3k_translate::service::left_out(nested);
-        let uid = nested["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        let note = joined(&left_out);
-        {
-            let mut told = lock(&self.told);
-            let is_told = told.get(name).is_some_and(|known| *known == (uid.clone(), left_out.clone()));
-            if left_out.is_empty() {
-                told.remove(name);
-                return;
-            }
-            if is_told {
-                return;
-            }
-            told.insert(name.clone(), (uid, left_out));
+        if self.told.is_news(name, nested, &left_out) {
+            let note = format!("not taken to the host: {}", joined(&left_out));
+            notice(&self.world, nested, "NotInHost", EventType::Warning, &note).await;
         }
-        notice(
-            &self.world,
-            nested,
-            "NotInHost",
-            EventType::Warning,
-            &format!("not taken to the host: {note}"),
-        )
-        .await;
     }
 }
 

@@ -27,7 +27,7 @@ fn stage(nested_service: Option<Value>, host_service: Option<Value>) -> Stage {
         host: store(core("Service"), host_service),
         listed,
         endpoints: unbounded().0,
-        told: Mutex::default(),
+        told: Told::default(),
     };
     let name = Name { namespace: "shop".into(), name: "web".into() };
     Stage { services, host, nested, name }

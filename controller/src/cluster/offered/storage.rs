@@ -1,61 +1,53 @@
-//! Storage classes of the host, as they are offered inside a nested cluster.
+//! Classes of storage.
 
-use k3k_api::labels::{SYNC_ENABLED, SYNC_FROM_HOST, SYNC_SOURCE};
+use super::{Class, annotation, metadata};
 use k3k_api::storage::{HOST_CLASS, PROVISIONER};
-use k3k_api::v1beta1::{SyncConfig, SyncedKind};
+use k3k_api::v1beta1::SyncedKind;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
-use kube::api::ObjectMeta;
 use std::collections::BTreeMap;
 
 /// The annotation by which Kubernetes knows the class of claims that name none.
 const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
 
-/// Whether a class of the host is offered: the cluster selects it, and the host's administrator does not withhold it by a label.
-pub fn is_offered(host: &StorageClass, sync: &SyncConfig) -> bool {
-    host.labels().get(SYNC_ENABLED).is_none_or(|value| value == "true")
-        && sync.selects(SyncedKind::StorageClass, host.labels())
-}
+impl Class for StorageClass {
+    const SYNCED: SyncedKind = SyncedKind::StorageClass;
 
-/// The nested class of a host's class. The host's parameters may name its secrets and its topology its zones; both are used
-/// in the host only, by the class of that name. How volumes are bound and what becomes of them is the same on both sides.
-pub fn nested(host: &StorageClass) -> StorageClass {
-    let default = host.annotations().get_key_value(DEFAULT).map(|(key, value)| (key.clone(), value.clone()));
-    StorageClass {
-        metadata: ObjectMeta {
-            name: host.metadata.name.clone(),
-            labels: Some(BTreeMap::from([(SYNC_SOURCE.to_owned(), SYNC_FROM_HOST.to_owned())])),
-            annotations: default.map(|default| BTreeMap::from([default])),
-            ..ObjectMeta::default()
-        },
-        provisioner: PROVISIONER.to_owned(),
-        parameters: Some(BTreeMap::from([(HOST_CLASS.to_owned(), host.name_any())])),
-        allow_volume_expansion: host.allow_volume_expansion,
-        reclaim_policy: host.reclaim_policy.clone(),
-        volume_binding_mode: host.volume_binding_mode.clone(),
-        ..StorageClass::default()
+    /// The host's parameters may name its secrets and its topology its zones; both are used in the host only, by the class of that name.
+    /// How volumes are bound and what becomes of them is the same on both sides.
+    fn nested(&self) -> Self {
+        Self {
+            metadata: metadata(self, Some(DEFAULT)),
+            provisioner: PROVISIONER.to_owned(),
+            parameters: Some(BTreeMap::from([(HOST_CLASS.to_owned(), self.name_any())])),
+            allow_volume_expansion: self.allow_volume_expansion,
+            reclaim_policy: self.reclaim_policy.clone(),
+            volume_binding_mode: self.volume_binding_mode.clone(),
+            ..Self::default()
+        }
     }
-}
 
-/// Whether a nested class still says all of `wanted`. What a tenant adds is the tenant's.
-pub fn is_current(present: &StorageClass, wanted: &StorageClass) -> bool {
-    let says = |class: &StorageClass| {
-        (
-            class.annotations().get(DEFAULT).cloned(),
-            class.provisioner.clone(),
-            class.parameters.clone(),
-            class.allow_volume_expansion,
-            class.reclaim_policy.clone(),
-            class.volume_binding_mode.clone(),
-        )
-    };
-    says(present) == says(wanted)
+    fn is_current(&self, wanted: &Self) -> bool {
+        let says = |class: &Self| {
+            (
+                annotation(class, DEFAULT),
+                class.provisioner.clone(),
+                class.parameters.clone(),
+                class.allow_volume_expansion,
+                class.reclaim_policy.clone(),
+                class.volume_binding_mode.clone(),
+            )
+        };
+        says(self) == says(wanted)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::is_offered;
     use super::*;
-    use k3k_api::v1beta1::ResourceSync;
+    use k3k_api::labels::SYNC_ENABLED;
+    use k3k_api::v1beta1::{ResourceSync, SyncConfig};
     use rstest::rstest;
     use serde_json::{Value, json};
 
@@ -71,7 +63,7 @@ mod tests {
             "allowedTopologies": [{"matchLabelExpressions": []}],
             "allowVolumeExpansion": true, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
         }));
-        let made = nested(&host);
+        let made = host.nested();
         assert_eq!(
             serde_json::to_value(&made).unwrap(),
             json!({
@@ -83,9 +75,9 @@ mod tests {
         );
         let mut stored = made.clone();
         stored.annotations_mut().insert("note".into(), "of the tenant".into());
-        assert!(is_current(&stored, &made));
+        assert!(stored.is_current(&made));
         stored.annotations_mut().insert(DEFAULT.into(), "false".into());
-        assert!(!is_current(&stored, &made));
+        assert!(!stored.is_current(&made));
     }
 
     #[rstest]
