@@ -21,10 +21,22 @@ struct Use {
 pub struct Uses(HashMap<Key, Use>);
 
 impl Uses {
-    /// Notes that a host object uses `key`, as owner reference. Says whether that is news.
+    /// Notes that a host object uses `key`, as owner reference. Says whether that is news. An earlier object of its name has gone.
     pub fn add(&mut self, key: &Key, user: &Value) -> bool {
         let uid = user["uid"].as_str().unwrap_or_default().to_owned();
-        self.0.entry(key.clone()).or_default().users.insert(uid, user.clone()).is_none()
+        let users = &mut self.0.entry(key.clone()).or_default().users;
+        users.retain(|known, other| {
+            *known == uid || (&other["kind"], &other["name"]) != (&user["kind"], &user["name"])
+        });
+        users.insert(uid, user.clone()).is_none()
+    }
+
+    /// Forgets the host object of this name, whatever its UID was: it has gone without a word.
+    pub fn remove_named(&mut self, kind: &str, name: &str) {
+        self.0.retain(|_, entry| {
+            entry.users.retain(|_, user| user["kind"] != kind || user["name"] != name);
+            !entry.users.is_empty()
+        });
     }
 
     /// Forgets the host object `uid`.
@@ -115,7 +127,15 @@ mod tests {
         assert!(uses.is_written(&key));
         uses.remove_user("u1");
         assert!(!uses.is_written(&key), "its only owner has gone, and the copy with it");
-        assert!(!uses.drop_use(&key, "u1") && uses.drop_use(&key, "u2"));
+        assert!(!uses.drop_use(&key, "u1"));
+        let again = json!({"apiVersion": "v1", "kind": "Pod", "name": "u2", "uid": "u3"});
+        assert!(uses.add(&key, &again));
+        assert_eq!(uses.owners(&key), [again], "one of that name, the latest");
+        assert!(!uses.drop_use(&key, "u2") && uses.drop_use(&key, "u3"));
+        uses.add(&key, &pod("u4"));
+        uses.remove_named("Ingress", "u4");
+        assert!(uses.contains(&key));
+        uses.remove_named("Pod", "u4");
         assert!(!uses.contains(&key));
     }
 }

@@ -57,12 +57,12 @@ impl<K: Kind> Copies<K> {
         }
         let Some(nested) = nested else {
             self.told.forget(name);
-            return self.remove(host.as_ref()).await;
+            return self.remove(name, host.as_ref()).await;
         };
         let desired = match self.kind.translate(&self.world, &nested, &self.others()) {
             Ok(desired) => desired,
             Err(refusal) => {
-                self.remove(host.as_ref()).await?;
+                self.remove(name, host.as_ref()).await?;
                 return Err(refusal.into());
             }
         };
@@ -71,14 +71,16 @@ impl<K: Kind> Copies<K> {
             Desired::Later => return Ok(Next::Done),
             Desired::Nothing(left_out) => {
                 self.tell_left_out(name, &nested, &left_out).await;
-                return self.remove(host.as_ref()).await;
+                return self.remove(name, host.as_ref()).await;
             }
             Desired::Copy { object, left_out, secrets } => (object, left_out, secrets),
         };
         let host = match host {
             // The watch brings us back when it is gone.
             Some(host) if copy::is_ending(&host) => return Ok(Next::Done),
-            Some(host) if made_for != Origin::of_nested(&nested) => return self.remove(Some(&host)).await,
+            Some(host) if made_for != Origin::of_nested(&nested) => {
+                return self.remove(name, Some(&host)).await;
+            }
             Some(host) if correction(&host, &desired, self.kind.host_fills()).is_none() => host,
             host => self.write(name, &desired, host.as_ref(), &secrets).await?,
         };
@@ -88,9 +90,9 @@ impl<K: Kind> Copies<K> {
         Ok(Next::Done)
     }
 
-    async fn remove(&self, host: Option<&Value>) -> Result<Next, Error> {
+    async fn remove(&self, name: &Name, host: Option<&Value>) -> Result<Next, Error> {
+        self.disown_secrets(name);
         if let Some(host) = host {
-            self.disown_secrets(host);
             copy::remove(&self.host_api(), host).await.map_err(api("delete the host's copy"))?;
         }
         Ok(Next::Done)

@@ -76,8 +76,9 @@ impl<K: Kind> Copies<K> {
         Ok(())
     }
 
-    /// Forgets what `host` used: the host removes what it owns alone.
-    pub(super) fn disown_secrets(&self, host: &Value) {
-        lock(&self.world.uses).remove_user(uid(host));
+    /// Forgets what the copy of `name` used: the host removes what it owned alone.
+    pub(super) fn disown_secrets(&self, name: &Name) {
+        let host_name = self.world.context.owner.host_name(&name.namespace, &name.name);
+        lock(&self.world.uses).remove_named(&self.kind.resource().kind, &host_name);
     }
 }
