@@ -64,6 +64,9 @@ pub const SYNC_FROM_HOST: &str = "host";
 /// On classes of the host: any value but `true` keeps a class from being offered to clusters.
 pub const SYNC_ENABLED: &str = "k3k.io/sync-enabled";
 
+/// On nested Nodes that stand for nodes of the host: `true`.
+pub const MIRRORED_NODE: &str = "k3k.io/mirrored-node";
+
 /// On a Namespace that holds clusters: `true`. The webhook is registered for these namespaces only.
 pub const CLUSTER_NAMESPACE: &str = "k3k.io/cluster-namespace";
 /// On a Namespace: the VirtualClusterPolicy that governs its clusters.

@@ -2,6 +2,7 @@
 //! that k3k makes, and the field managers that write them. Pure data: no client, no clock, no I/O.
 
 pub mod conditions;
+pub mod host_node;
 pub mod image;
 pub mod labels;
 pub mod managers;

@@ -80,6 +80,8 @@ names! {
     kubelet => "kubelet";
     /// Secret with the virtual kubelet's configuration and certificates.
     agent_config => "agent-config";
+    /// ConfigMap that tells the virtual kubelet of the host's nodes.
+    nodes => "nodes";
     /// Service in front of the nested cluster's CoreDNS pods.
     dns_service => "kube-dns";
 }

@@ -60,6 +60,12 @@ pub struct Config {
     /// Capacity of the virtual node, resource name to quantity.
     #[serde(default)]
     pub capacity: BTreeMap<String, String>,
+    /// Whether there is a nested node for each node of the host, instead of one for all.
+    #[serde(default)]
+    pub mirror_host_nodes: bool,
+    /// Labels of the host nodes on which tenants' pods run.
+    #[serde(default)]
+    pub node_selector: BTreeMap<String, String>,
     /// Which kinds of objects are copied to the host.
     #[serde(default)]
     pub sync: SyncConfig,
@@ -128,6 +134,8 @@ impl Config {
             server_ip: self.server_ip.to_string(),
             dns_ip: self.dns_ip.to_string(),
             cluster_domain: self.cluster_domain.clone(),
+            mirrors_nodes: self.mirror_host_nodes,
+            node_selector: self.node_selector.clone(),
         }
     }
 }

@@ -51,6 +51,8 @@ pub(crate) fn world(seen: Seen) -> (World, Scenario, Scenario) {
             server_ip: "10.96.1.1".into(),
             dns_ip: "10.96.2.2".into(),
             cluster_domain: "cluster.local".into(),
+            mirrors_nodes: false,
+            node_selector: std::collections::BTreeMap::new(),
         },
         sync: seen.sync,
         offered: seen.offered,
@@ -62,6 +64,7 @@ pub(crate) fn world(seen: Seen) -> (World, Scenario, Scenario) {
         host_pods: store(core("Pod"), seen.host_pod),
         uses: Mutex::default(),
         origins: Mutex::default(),
+        host_nodes: None,
     };
     (world, host_calls, nested_calls)
 }

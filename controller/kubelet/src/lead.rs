@@ -1,13 +1,16 @@
 //! What the one virtual kubelet does that holds the Lease: all writing.
 
 use crate::converge;
-use crate::node::Heartbeat;
+use crate::node::{Heartbeat, Mirrored};
 use crate::pods::Pods;
 use crate::run::Kubelet;
 use crate::sync::{claims, copies, data, events, services};
-use crate::watch::{Change, Name, both, origin};
+use crate::watch::{Change, Name, both, nested_name, origin};
 use crate::world::{World, lock};
 use futures::{FutureExt, StreamExt};
+use k3k_api::host_node::{self, HostNode};
+use kube::api::DynamicObject;
+use kube::runtime::reflector::Store;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -55,17 +58,33 @@ pub(crate) async fn lead(kubelet: &Kubelet, shutdown: CancellationToken) {
         let world = world.clone();
         move |key| data::step(world.clone(), key).boxed()
     });
+    let (tell_of_nodes, nodes) = tokio::sync::watch::channel(None);
+    let follow_nodes = async {
+        let Some(feed) = &kubelet.host_nodes else { return std::future::pending().await };
+        feed.follow_anew()
+            .for_each(|_| {
+                if let Some(told) = host_nodes(&feed.store()) {
+                    if let Some(known) = &world.host_nodes {
+                        *lock(known) = told.iter().map(|node| node.name.clone()).collect();
+                    }
+                    tell_of_nodes.send_replace(Some(told));
+                    let bound = world.nested_pods.state();
+                    requests.send_all(bound.iter().filter_map(|pod| nested_name(pod)));
+                }
+                futures::future::ready(())
+            })
+            .await;
+    };
     let node = async {
-        let heartbeat = Heartbeat::new(
-            world.nested.clone(),
-            kubelet.files.clone(),
-            kubelet.config.clone(),
-            kubelet.host_ip,
-        );
         // A node that is Ready gets pods at once; first we must be able to see them.
         kubelet.nested_pods.filled().await;
         kubelet.host_pods.filled().await;
-        heartbeat.beat().await;
+        let config = kubelet.config.clone();
+        if kubelet.host_nodes.is_some() {
+            Mirrored::new(world.nested.clone(), config).keep(nodes).await;
+        } else {
+            Heartbeat::new(world.nested.clone(), kubelet.files.clone(), config, kubelet.host_ip).beat().await;
+        }
     };
     let retell = async {
         kubelet.host_pods.filled().await;
@@ -81,6 +100,7 @@ pub(crate) async fn lead(kubelet: &Kubelet, shutdown: CancellationToken) {
         () = copies::run(world.clone(), sync, shutdown) => {}
         () = retell => {}
         () = node => {}
+        () = follow_nodes => {}
     }
 }
 
@@ -90,6 +110,19 @@ fn note_origins(world: &World) {
     for pod in world.host_pods.state() {
         if let (Some(name), Some(origin)) = (pod.metadata.name.clone(), origin(&world.context.owner, &pod)) {
             origins.insert(name, origin);
+        }
+    }
+}
+
+/// What the controller tells of the host's nodes. None when it has not told, or not in words of this version.
+fn host_nodes(told: &Store<DynamicObject>) -> Option<Vec<HostNode>> {
+    let told = told.state();
+    let text = told.first()?.data["data"][host_node::KEY].as_str()?;
+    match serde_json::from_str(text) {
+        Ok(nodes) => Some(nodes),
+        Err(error) => {
+            tracing::error!(%error, "the list of the host's nodes cannot be read; the one before is kept");
+            None
         }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Kubelet {
     pub(crate) nested_pods: Arc<Feed>,
     pub(crate) nested_services: Arc<Feed>,
     pub(crate) host_pods: Arc<Feed>,
+    /// What the controller tells of the host's nodes, if they are mirrored.
+    pub(crate) host_nodes: Option<Arc<Feed>>,
 }
 
 impl Kubelet {
@@ -64,6 +66,7 @@ impl Kubelet {
             host_pods: self.host_pods.store(),
             uses: Mutex::default(),
             origins: Mutex::default(),
+            host_nodes: self.host_nodes.is_some().then(Mutex::default),
         })
     }
 
@@ -108,7 +111,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tracing::info!(node = config.node_name, "the nested API answers");
 
     let (pod, service) = (core("Pod"), core("Service"));
-    let on_our_node = watcher::Config::default().fields(&format!("spec.nodeName={}", config.node_name));
+    let bound = if config.mirror_host_nodes {
+        "spec.nodeName!=".to_owned()
+    } else {
+        format!("spec.nodeName={}", config.node_name)
+    };
+    let on_our_node = watcher::Config::default().fields(&bound);
     let (nested_pods, fill_nested_pods) =
         feed(Api::all_with(nested.standing.clone(), &pod), &pod, on_our_node);
     let (nested_services, fill_nested_services) =
@@ -117,6 +125,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         watcher::Config::default().labels(&format!("{}={}", labels::CLUSTER_NAME, config.cluster_name));
     let in_our_namespace = Api::namespaced_with(host.leading.clone(), &config.cluster_namespace, &pod);
     let (host_pods, fill_host_pods) = feed(in_our_namespace, &pod, ours);
+    let (host_nodes, fill_host_nodes) = config
+        .mirror_host_nodes
+        .then(|| {
+            let told = core("ConfigMap");
+            let api = Api::namespaced_with(host.standing.clone(), &config.cluster_namespace, &told);
+            let name = ClusterNames(&config.cluster_name).nodes();
+            feed(api, &told, watcher::Config::default().fields(&format!("metadata.name={name}")))
+        })
+        .unzip();
+    let fill_host_nodes = async {
+        match fill_host_nodes {
+            Some(filling) => filling.run().await,
+            None => std::future::pending().await,
+        }
+    };
     let kubelet = Kubelet {
         config,
         files,
@@ -127,6 +150,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         nested_pods,
         nested_services,
         host_pods,
+        host_nodes,
     };
 
     // A standby answers, too: it knows where pods run, and the nested API says who may do what.
@@ -148,6 +172,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = fill_nested_pods.run() => {}
         () = fill_nested_services.run() => {}
         () = fill_host_pods.run() => {}
+        () = fill_host_nodes => {}
         result = &mut endpoints => return Ok(result??),
         result = admin => result??,
     }

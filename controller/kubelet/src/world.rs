@@ -11,7 +11,7 @@ use kube::core::GroupVersionKind;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The resource of a core/v1 kind.
@@ -31,7 +31,7 @@ pub struct World {
     pub host: Client,
     /// The nested API.
     pub nested: Client,
-    /// Nested pods bound to our node.
+    /// Nested pods bound to our node; with mirrored nodes, to any.
     pub nested_pods: Store<DynamicObject>,
     /// All Services of the nested cluster.
     pub nested_services: Store<DynamicObject>,
@@ -41,6 +41,8 @@ pub struct World {
     pub uses: Mutex<Uses>,
     /// Nested pods by the name of their host pod, known from before the host pod exists.
     pub origins: Mutex<HashMap<String, Origin>>,
+    /// Names of the host's nodes that nested nodes stand for; none while they are not known. Absent when there is one node for all.
+    pub host_nodes: Option<Mutex<BTreeSet<String>>>,
     /// Tells tenants what happens to their objects.
     pub recorder: Recorder,
 }
@@ -51,6 +53,12 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
+    /// Whether the pod is bound to a node of ours. Of nested nodes only the controller's word counts: a tenant can make Nodes, too.
+    pub fn is_ours(&self, nested: &Value) -> bool {
+        let Some(nodes) = &self.host_nodes else { return true };
+        nested["spec"]["nodeName"].as_str().is_some_and(|node| lock(nodes).contains(node))
+    }
+
     /// Objects of a core/v1 kind in our namespace of the host.
     pub fn host_api(&self, kind: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.host.clone(), &self.context.owner.namespace, &core(kind))

@@ -4,11 +4,12 @@
 use super::Context;
 use super::apply::{self, Live};
 use super::build::capacity::{self, Resources};
-use super::build::{Kind, Site, certificates};
+use super::build::{Kind, Site, certificates, kubelet, nodes};
 use super::error::Error;
 use super::pods;
 use super::status::Parts;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k3k_api::host_node::HostNode;
 use k3k_api::labels::{self, component};
 use k3k_api::offered::Offered;
 use k3k_api::v1beta1::{Cluster, ClusterSpec, SyncConfig, VirtualClusterPolicy, VirtualClusterPolicySpec};
@@ -32,6 +33,8 @@ pub struct Observed {
     pub policy: Option<VirtualClusterPolicySpec>,
     /// What the host can hold.
     pub capacity: Resources,
+    /// The host's nodes on which its pods may run.
+    pub nodes: Vec<HostNode>,
     /// The cluster's objects.
     pub live: Live,
     /// Secrets that the spec names and that exist, by name.
@@ -74,16 +77,19 @@ pub async fn observe(
         host_version,
         host_service_cidr,
         policy(context, policy_name.as_deref()),
-        live(context, site),
+        live(context, site, cluster),
         named_secrets(context, site, cluster),
     )?;
-    let capacity = capacity_for(context, site, cluster);
+    let selector = kubelet::node_selector(&cluster.spec, policy.as_ref());
+    let capacity = capacity_for(context, site, selector);
+    let nodes = mirrored_nodes(context, site, selector);
     let mut observed = Observed {
         host_version,
         host_service_cidr,
         policy_name,
         policy,
         capacity,
+        nodes,
         live,
         named_secrets,
         offered: Offered::default(),
@@ -114,15 +120,19 @@ async fn policy(context: &Context, name: Option<&str>) -> Result<Option<VirtualC
     Ok(found.map(|policy| policy.spec))
 }
 
-fn capacity_for(context: &Context, site: &Site, cluster: &Cluster) -> Resources {
-    let wanted = &cluster.spec.node_selector;
+fn capacity_for(context: &Context, site: &Site, selector: &BTreeMap<String, String>) -> Resources {
     let nodes = context.caches.nodes.state_filter(|node| {
         let labels = node.labels();
-        is_usable(node) && wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+        is_usable(node) && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
     });
     let allocatable = nodes.iter().filter_map(|node| node.status.as_ref()?.allocatable.as_ref());
     let total = capacity::sum(allocatable);
     capacity::limited(total, context.caches.allowed(&site.namespace).values())
+}
+
+fn mirrored_nodes(context: &Context, site: &Site, selector: &BTreeMap<String, String>) -> Vec<HostNode> {
+    let quotas: Vec<Resources> = context.caches.allowed(&site.namespace).into_values().collect();
+    nodes::eligible(context.caches.nodes.state().iter().map(|node| &**node), selector, &quotas)
 }
 
 /// Whether pods can be placed on the node now.
@@ -134,7 +144,7 @@ pub fn is_usable(node: &Node) -> bool {
 }
 
 /// The cluster's objects. What is not cached is asked for: it may exist and be somebody else's.
-async fn live(context: &Context, site: &Site) -> Result<Live, Error> {
+async fn live(context: &Context, site: &Site, cluster: &Cluster) -> Result<Live, Error> {
     let names = site.names();
     let wanted = [
         (Kind::Secret, names.certificates()),
@@ -151,7 +161,9 @@ async fn live(context: &Context, site: &Site) -> Result<Live, Error> {
         (Kind::StatefulSet, names.server()),
         (Kind::Deployment, names.kubelet()),
     ];
-    let read = wanted.into_iter().map(|(kind, name)| async move {
+    let told = cluster.spec.mirror_host_nodes().then(|| (Kind::ConfigMap, names.nodes()));
+    let wanted = wanted.into_iter().chain(told);
+    let read = wanted.map(|(kind, name)| async move {
         let object = match context.caches.owned(site, kind, &name) {
             Some(cached) => Some((*cached).clone()),
             None => get(context, site, kind, &name).await?,

@@ -3,7 +3,7 @@
 //! Two steps, because the host gives Services their addresses and certificates and configurations contain them.
 
 use super::apply::Live;
-use super::build::{Kind, Manifest, Site, config, hash, kubeconfig, kubelet, server, service};
+use super::build::{Kind, Manifest, Site, config, hash, kubeconfig, kubelet, nodes, server, service};
 use super::credentials::Credentials;
 use super::error::Error;
 use super::observe::Observed;
@@ -148,6 +148,8 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         cluster_domain: kubelet::CLUSTER_DOMAIN.to_owned(),
         version: accepted.version.clone(),
         capacity: observed.capacity.clone(),
+        mirror_host_nodes: spec.mirror_host_nodes(),
+        node_selector: kubelet::node_selector(spec, observed.policy.as_ref()).clone(),
         sync: observed.sync(spec),
         offered: observed.offered.clone(),
     };
@@ -177,12 +179,11 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
             config_hash: &agent_config.hash(),
         },
     );
-    Ok(Workload {
-        configuration: vec![config_secret, agent_secret, kubeconfig],
-        runners: vec![server, kubelet],
-        cluster_dns,
-        tls_sans,
-    })
+    let mut configuration = vec![config_secret, agent_secret, kubeconfig];
+    if spec.mirror_host_nodes() {
+        configuration.push(nodes::config_map(site, &observed.nodes));
+    }
+    Ok(Workload { configuration, runners: vec![server, kubelet], cluster_dns, tls_sans })
 }
 
 fn build(kind: Kind, name: &str, error: &dyn std::error::Error) -> Error {

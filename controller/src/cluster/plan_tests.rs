@@ -28,6 +28,7 @@ fn observed() -> Observed {
             ("cpu".into(), Quantity("2".into())),
             ("memory".into(), Quantity("4Gi".into())),
         ]),
+        nodes: Vec::new(),
         live: Live::default(),
         named_secrets: HashMap::new(),
         offered: k3k_api::offered::Offered::default(),

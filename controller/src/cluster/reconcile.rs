@@ -128,7 +128,8 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
     apply::all(client, site, &observed.live, workload.configuration).await?;
     apply::all(client, site, &observed.live, workload.runners).await?;
     let target = Target::new(site, &addresses, credentials.authorities);
-    context.health.follow(site, target.exchanging(observed.sync(spec), client.clone()));
+    let target = target.exchanging(observed.sync(spec), client.clone()).mirroring(spec.mirror_host_nodes());
+    context.health.follow(site, target);
     Ok(settled)
 }
 

@@ -127,12 +127,6 @@ fn supported(spec: &ClusterSpec) -> Result<(), Error> {
     if spec.servers() > 1 {
         return refuse("spec.servers", format!("this version runs one server, not yet {}", spec.servers()));
     }
-    if spec.mirror_host_nodes() {
-        return refuse(
-            "spec.mirrorHostNodes",
-            "this version shows one virtual node, not yet one per host node".into(),
-        );
-    }
     if spec.expose.as_ref().is_some_and(|expose| expose.ingress.is_some()) {
         return refuse(
             "spec.expose.ingress",

@@ -22,6 +22,7 @@ fn observed() -> Observed {
         policy_name: None,
         policy: None,
         capacity: Resources::new(),
+        nodes: Vec::new(),
         live: Live::default(),
         named_secrets: HashMap::from([
             ("good".into(), token(json!({ "token": "c2VjcmV0Cg==" }))),
@@ -42,7 +43,6 @@ fn check(name: &str, spec: Value) -> Result<Accepted, Error> {
 #[case("dev", json!({ "mode": "virtual" }), "spec.mode: this version runs clusters of mode shared, not yet virtual")]
 #[case("dev", json!({ "mode": "hcp" }), "spec.mode: this version")]
 #[case("dev", json!({ "servers": 3 }), "spec.servers: this version runs one server, not yet 3")]
-#[case("dev", json!({ "mirrorHostNodes": true }), "spec.mirrorHostNodes: ")]
 #[case("dev", json!({ "expose": { "ingress": {} } }), "spec.expose.ingress: ")]
 #[case("dev", json!({ "expose": { "loadBalancer": {} } }), "spec.expose.loadBalancer: ")]
 #[case("dev", json!({ "customCAs": { "enabled": true, "sources": { "serverCA": { "secretName": "a" }, "clientCA": { "secretName": "a" },

@@ -1,15 +1,15 @@
 //! The watches that trigger reconciles, and the caches that they fill.
 
-use super::build::Kind;
+use super::build::{Kind, nodes};
 use super::caches::Caches;
 use super::memory::Memory;
-use super::{Context, Guarded, observe, reconcile};
+use super::{Context, Guarded, reconcile};
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt as _};
 use k3k_api::labels;
 use k3k_api::names::ClusterNames;
 use k3k_api::v1beta1::{Phase, VirtualClusterPolicy};
-use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, NodeSpec, NodeStatus, Pod, ResourceQuota};
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
 use kube::runtime::{
@@ -72,12 +72,12 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
         },
     );
 
-    let (nodes, writer) = reflector::store::<Node>();
+    let (host_nodes, writer) = reflector::store::<Node>();
     let stream = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
         .default_backoff()
         .modify(trim_node)
         .reflect(writer);
-    let (known, offered, remembered) = (clusters.clone(), nodes.clone(), memory.clone());
+    let (known, offered, remembered) = (clusters.clone(), host_nodes.clone(), memory.clone());
     let last = AtomicU64::new(0);
     controller = controller.watches_stream(stream.touched_objects(), move |_: Node| {
         // Heartbeats change nothing for anybody. A predicate on the stream would hide that a node is gone.
@@ -131,7 +131,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
         })
     });
 
-    (Caches::new(clusters, owned, pods, namespaces, nodes, quotas, refusals), controller)
+    (Caches::new(clusters, owned, pods, namespaces, host_nodes, quotas, refusals), controller)
 }
 
 /// Runs until `shutdown`. What is being reconciled then is cut off: whoever acts next does it again, as after a
@@ -256,16 +256,19 @@ fn trim_node(node: &mut Node) {
     trim_metadata(&mut node.metadata);
     if let Some(spec) = &mut node.spec {
         *spec =
-            k8s_openapi::api::core::v1::NodeSpec { unschedulable: spec.unschedulable, ..Default::default() };
+            NodeSpec { unschedulable: spec.unschedulable, taints: spec.taints.take(), ..NodeSpec::default() };
     }
     if let Some(status) = &mut node.status {
-        *status = k8s_openapi::api::core::v1::NodeStatus {
+        *status = NodeStatus {
+            addresses: status.addresses.take(),
             allocatable: status.allocatable.take(),
+            capacity: status.capacity.take(),
             conditions: status.conditions.take().map(|mut all| {
-                all.retain(|condition| condition.type_ == "Ready");
+                all.retain(|condition| nodes::CONDITIONS.contains(&condition.type_.as_str()));
                 all
             }),
-            ..Default::default()
+            node_info: status.node_info.take(),
+            ..NodeStatus::default()
         };
     }
 }
@@ -275,22 +278,10 @@ fn trim_quota(quota: &mut ResourceQuota) {
     quota.status = None;
 }
 
-/// A hash of what nodes offer.
-fn offers(nodes: &[Arc<Node>]) -> u64 {
-    let mut offers: Vec<_> = nodes
-        .iter()
-        .map(|node| {
-            let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-            let amounts: BTreeMap<&str, &str> = allocatable
-                .into_iter()
-                .flatten()
-                .map(|(name, amount)| (name.as_str(), amount.0.as_str()))
-                .collect();
-            (node.name_any(), observe::is_usable(node), node.labels(), amounts)
-        })
-        .collect();
-    offers.sort();
+/// A hash of what clusters are told of nodes.
+fn offers(all: &[Arc<Node>]) -> u64 {
+    let shown = nodes::eligible(all.iter().map(|node| &**node), &BTreeMap::new(), &[]);
     let mut hasher = DefaultHasher::new();
-    offers.hash(&mut hasher);
+    serde_json::to_string(&shown).unwrap_or_default().hash(&mut hasher);
     hasher.finish()
 }

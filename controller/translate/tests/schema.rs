@@ -16,6 +16,8 @@ fn context() -> Context {
         server_ip: "10.0.0.1".into(),
         dns_ip: "10.0.0.2".into(),
         cluster_domain: "cluster.local".into(),
+        mirrors_nodes: false,
+        node_selector: std::collections::BTreeMap::new(),
     }
 }
 

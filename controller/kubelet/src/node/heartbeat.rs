@@ -1,5 +1,6 @@
 //! Registration of the node, and the Lease by which the nested cluster knows that we live (KEP-589).
 
+use super::mirrored::sweep;
 use super::{node, status};
 use crate::config::{Config, Files};
 use futures::FutureExt;
@@ -16,12 +17,12 @@ use tokio::time::Instant;
 
 /// A kubelet's usual rhythm: a lease of 40 s, renewed every 10 s.
 const LEASE: Duration = Duration::from_secs(40);
-const RENEWAL: Duration = Duration::from_secs(10);
+pub(super) const RENEWAL: Duration = Duration::from_secs(10);
 /// Pauses after a failure: before the first success, when somebody waits for the node, and later.
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY: Duration = Duration::from_secs(2);
+pub(super) const RETRY_FIRST: Duration = Duration::from_millis(500);
+pub(super) const RETRY: Duration = Duration::from_secs(2);
 /// After how long without an answer another may try instead.
-const SILENCE: Duration = Duration::from_secs(20);
+pub(super) const SILENCE: Duration = Duration::from_secs(20);
 
 /// Why the node is not registered or its lease not renewed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,13 @@ pub struct Error {
     action: &'static str,
     node: String,
     source: kube::Error,
+}
+
+impl Error {
+    pub(super) fn on(action: &'static str, node: &str) -> impl FnOnce(kube::Error) -> Self + use<> {
+        let node = node.to_owned();
+        move |source| Self { action, node, source }
+    }
 }
 
 /// Keeps one node registered and alive.
@@ -50,6 +58,9 @@ impl Heartbeat {
 
     /// Creates or updates the Node, its status and its Lease.
     pub async fn register(&mut self) -> Result<(), Error> {
+        if self.owner.is_none() {
+            sweep(&self.nested, &self.config.node_name).await?;
+        }
         let nodes: Api<Node> = Api::all(self.nested.clone());
         let params = PatchParams::apply(managers::KUBELET).force();
         let name = self.config.node_name.clone();
@@ -72,26 +83,7 @@ impl Heartbeat {
     }
 
     async fn renew(&self) -> Result<(), Error> {
-        let name = &self.config.node_name;
-        let leases: Api<Lease> = Api::namespaced(self.nested.clone(), "kube-node-lease");
-        let mut lease = json!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": name, "namespace": "kube-node-lease"},
-            "spec": {
-                "holderIdentity": name, "leaseDurationSeconds": LEASE.as_secs(),
-                "renewTime": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
-            },
-        });
-        if let Some(uid) = &self.owner {
-            lease["metadata"]["ownerReferences"] =
-                json!([{"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}]);
-        }
-        let params = PatchParams::apply(managers::KUBELET).force();
-        leases.patch(name, &params, &Patch::Apply(lease)).await.map(drop).map_err(|source| Error {
-            action: "renew the lease",
-            node: name.clone(),
-            source,
-        })
+        renew(&self.nested, &self.config.node_name, self.owner.as_deref()).await
     }
 
     /// Registers the node and renews its lease, for as long as the nested API can be reached. Ends when it could not for so long
@@ -149,4 +141,24 @@ fn ready_since(status: Option<&NodeStatus>) -> Option<String> {
     let ready =
         conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
     Some(ready.last_transition_time.as_ref()?.0.to_string())
+}
+
+/// Renews the lease of node `name`, which goes with that node.
+pub(super) async fn renew(nested: &Client, name: &str, uid: Option<&str>) -> Result<(), Error> {
+    let leases: Api<Lease> = Api::namespaced(nested.clone(), "kube-node-lease");
+    let mut lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": name, "namespace": "kube-node-lease"},
+        "spec": {
+            "holderIdentity": name, "leaseDurationSeconds": LEASE.as_secs(),
+            "renewTime": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+        },
+    });
+    if let Some(uid) = uid {
+        lease["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}]);
+    }
+    let params = PatchParams::apply(managers::KUBELET).force();
+    let renewed = leases.patch(name, &params, &Patch::Apply(lease)).await;
+    renewed.map(drop).map_err(Error::on("renew the lease", name))
 }

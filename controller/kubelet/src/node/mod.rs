@@ -1,11 +1,14 @@
 //! The virtual node: what it looks like, and its sign of life.
 
 mod heartbeat;
+mod mirrored;
 
 pub use heartbeat::{Error, Heartbeat};
+pub use mirrored::Mirrored;
 
 use crate::config::Config;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The Node as it is created: identity only. Its status is written separately.
@@ -43,8 +46,7 @@ pub fn status(config: &Config, host_ip: Option<IpAddr>, since: &str, now: &str) 
             "lastTransitionTime": since, "lastHeartbeatTime": now,
         })
     };
-    let resources: serde_json::Map<String, Value> =
-        config.capacity.iter().map(|(name, quantity)| (name.clone(), quantity.clone().into())).collect();
+    let resources = resources(&config.capacity);
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": config.node_name}, "status": {
         "addresses": addresses,
         "capacity": resources,
@@ -57,13 +59,23 @@ pub fn status(config: &Config, host_ip: Option<IpAddr>, since: &str, now: &str) 
             condition("Ready", "True", "KubeletReady", "the virtual kubelet runs pods in the host cluster"),
         ],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": config.kubelet_port}},
-        "nodeInfo": {
-            "architecture": architecture(), "operatingSystem": "linux", "osImage": "k3k virtual node",
-            "kernelVersion": "", "bootID": "", "machineID": "", "systemUUID": "", "kubeProxyVersion": "",
-            "containerRuntimeVersion": format!("k3k://{}", env!("CARGO_PKG_VERSION")),
-            "kubeletVersion": config.version,
-        },
+        "nodeInfo": runtime(architecture(), &config.version),
     }})
+}
+
+/// Amounts as JSON.
+fn resources<Q: serde::Serialize>(amounts: &BTreeMap<String, Q>) -> Value {
+    json!(amounts)
+}
+
+/// What a node says of its software: ours, nothing of the host's.
+fn runtime(architecture: &str, version: &str) -> Value {
+    json!({
+        "architecture": architecture, "operatingSystem": "linux", "osImage": "k3k virtual node",
+        "kernelVersion": "", "bootID": "", "machineID": "", "systemUUID": "", "kubeProxyVersion": "",
+        "containerRuntimeVersion": format!("k3k://{}", env!("CARGO_PKG_VERSION")),
+        "kubeletVersion": version,
+    })
 }
 
 fn architecture() -> &'static str {
@@ -79,9 +91,8 @@ mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::Node;
 
-    #[test]
-    fn the_node_is_one_that_kubernetes_accepts() {
-        let config = Config {
+    pub(super) fn config() -> Config {
+        Config {
             cluster_name: "dev".into(),
             cluster_namespace: "k3k-dev".into(),
             cluster_uid: "u".into(),
@@ -93,9 +104,16 @@ mod tests {
             cluster_domain: "cluster.local".into(),
             version: "v1.36.3+k3s1".into(),
             capacity: [("cpu".to_owned(), "2".to_owned())].into(),
+            mirror_host_nodes: false,
+            node_selector: BTreeMap::new(),
             sync: k3k_api::v1beta1::SyncConfig::default(),
             offered: k3k_api::offered::Offered::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn the_node_is_one_that_kubernetes_accepts() {
+        let config = config();
         let whole: Node = serde_json::from_value(status(
             &config,
             Some("10.10.0.2".parse().unwrap()),

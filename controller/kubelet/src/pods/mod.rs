@@ -119,6 +119,8 @@ impl Pods {
         }
         let origin = made_for.as_ref().map(|origin| origin.uid.as_str());
         match (decide(nested.as_ref(), host.as_ref(), origin), nested, host) {
+            // Bound to a node of somebody else's, or to one that has gone, whose pods the nested cluster removes.
+            (_, Some(nested), None) if !world.is_ours(&nested) => Ok(Next::Done),
             (Act::Create, Some(nested), _) => self.create(name, &nested).await,
             (Act::Mirror, Some(nested), Some(host)) => self.mirror(name, &nested, &host).await,
             (Act::EndHost { uid, grace }, ..) => self.end_host(name, uid, grace).await,

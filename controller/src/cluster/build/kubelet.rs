@@ -61,6 +61,12 @@ pub struct Config {
     pub version: String,
     /// What the node offers.
     pub capacity: capacity::Resources,
+    /// Whether there is a nested node for each node of the host.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub mirror_host_nodes: bool,
+    /// Labels of the host nodes on which tenants' pods run.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
     /// Which kinds of objects are copied to the host.
     pub sync: SyncConfig,
     /// What of the host tenants may name.
@@ -164,6 +170,15 @@ pub fn role_binding(site: &Site) -> Manifest {
     Manifest::new(site, Kind::RoleBinding, name, component::KUBELET, body)
 }
 
+/// Labels of the host nodes on which the cluster's pods run: as the policy says, else as the Cluster says.
+pub fn node_selector<'a>(
+    spec: &'a ClusterSpec,
+    policy: Option<&'a VirtualClusterPolicySpec>,
+) -> &'a BTreeMap<String, String> {
+    let imposed = policy.map(|policy| &policy.default_node_selector).filter(|labels| !labels.is_empty());
+    imposed.unwrap_or(&spec.node_selector)
+}
+
 /// How many pods a virtual kubelet is to have: one until its cluster has been usable, so that nothing is slowed down that
 /// somebody waits for, then all. `present` is how many its Deployment asks for.
 pub fn replicas(wanted: u16, present: Option<u16>, settled: bool) -> u16 {
@@ -241,10 +256,8 @@ pub fn deployment(site: &Site, inputs: &Inputs<'_>) -> Manifest {
         let secrets: Vec<_> = images.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
         pod["imagePullSecrets"] = json!(secrets);
     }
-    let node_selector =
-        policy.map(|policy| &policy.default_node_selector).filter(|labels| !labels.is_empty());
-    let node_selector = node_selector.or(Some(&spec.node_selector)).filter(|labels| !labels.is_empty());
-    set(&mut pod, "nodeSelector", node_selector);
+    let node_selector = node_selector(spec, policy);
+    set(&mut pod, "nodeSelector", (!node_selector.is_empty()).then_some(node_selector));
     let affinity = policy.and_then(|policy| policy.default_agent_affinity.as_ref());
     set(&mut pod, "affinity", affinity.or(spec.agent_affinity.as_ref()));
     let priority = policy.and_then(|policy| policy.default_priority_class.as_ref());
@@ -288,6 +301,8 @@ mod tests {
             cluster_domain: CLUSTER_DOMAIN.into(),
             version: "v1.36.3-k3s1".into(),
             capacity: BTreeMap::new(),
+            mirror_host_nodes: false,
+            node_selector: BTreeMap::new(),
             sync: SyncConfig::default(),
             offered: Offered::default(),
         }

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod config;
 pub mod kubeconfig;
 pub mod kubelet;
+pub mod nodes;
 pub mod server;
 pub mod service;
 pub mod token;
@@ -17,7 +18,7 @@ use k3k_api::names::ClusterNames;
 use k3k_api::v1beta1::{GROUP, VERSION};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
@@ -29,6 +30,8 @@ use std::fmt::{self, Write as _};
 /// The kinds of host objects that the controller makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
+    /// What a virtual kubelet is told of the host.
+    ConfigMap,
     /// Tokens, certificates and configurations.
     Secret,
     /// In front of the API, the virtual kubelet and nested DNS.
@@ -47,6 +50,7 @@ impl Kind {
     /// Group, version and plural, for a client.
     pub fn resource(self) -> ApiResource {
         match self {
+            Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
             Self::Secret => ApiResource::erase::<Secret>(&()),
             Self::Service => ApiResource::erase::<Service>(&()),
             Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),

@@ -63,8 +63,8 @@ fn cluster_role() -> Value {
             rule(&["networking.k8s.io"], &["ingresses/status"], &["patch"]),
             rule(&["policy"], &["poddisruptionbudgets"], &read),
             rule(&["scheduling.k8s.io"], &["priorityclasses"], &["get"]),
-            // The node itself.
-            rule(&[""], &["nodes"], &["get", "list", "watch", "create", "patch", "update"]),
+            // The node itself, or those that mirror the host's.
+            rule(&[""], &["nodes"], &["get", "list", "watch", "create", "patch", "update", "delete"]),
             rule(&[""], &["nodes/status"], &["patch", "update"]),
             rule(&["coordination.k8s.io"], &["leases"], &["get", "create", "patch", "update"]),
             rule(&["", "events.k8s.io"], &["events"], &["create", "patch"]),

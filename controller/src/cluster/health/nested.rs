@@ -7,13 +7,15 @@ use crate::cluster::build::{Site, base64};
 use crate::cluster::plan::Addresses;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures::TryStreamExt as _;
+use k3k_api::labels::MIRRORED_NODE;
 use k3k_api::managers;
 use k3k_api::v1beta1::SyncConfig;
 use k3k_runtime::certificates::{Leaf, Pair, Usage};
 use k8s_openapi::api::core::v1::Node;
 use kube::config::AuthInfo;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, ResourceExt as _};
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -39,6 +41,7 @@ pub struct Target {
     endpoint: String,
     address: SocketAddr,
     node: String,
+    mirrors: bool,
     authorities: Arc<Authorities>,
     site: Site,
     sync: SyncConfig,
@@ -52,6 +55,7 @@ impl Target {
             endpoint: addresses.endpoint(),
             address: (addresses.api, addresses.api_port).into(),
             node: site.names().node(),
+            mirrors: false,
             authorities: Arc::new(authorities),
             site: site.clone(),
             sync: SyncConfig::default(),
@@ -63,6 +67,22 @@ impl Target {
     #[must_use]
     pub fn exchanging(self, sync: SyncConfig, host: Client) -> Self {
         Self { sync, host: Some(host), ..self }
+    }
+
+    /// The same, with nodes that mirror the host's if `mirrors`.
+    #[must_use]
+    pub fn mirroring(self, mirrors: bool) -> Self {
+        Self { mirrors, ..self }
+    }
+
+    /// Selects the nodes of the virtual kubelet.
+    fn nodes(&self) -> watcher::Config {
+        let all = watcher::Config::default();
+        if self.mirrors {
+            all.labels(&format!("{MIRRORED_NODE}=true"))
+        } else {
+            all.fields(&format!("metadata.name={}", self.node))
+        }
     }
 
     /// A new certificate of ours.
@@ -87,6 +107,7 @@ impl PartialEq for Target {
         };
         self.endpoint == other.endpoint
             && self.node == other.node
+            && self.mirrors == other.mirrors
             && self.sync == other.sync
             && certificates(self) == certificates(other)
     }
@@ -113,7 +134,7 @@ pub(super) async fn follow(
     loop {
         let client = until_ready(&target, &recheck, &report_api).await;
         tokio::select! {
-            () = follow_node(client.clone(), &target.node, &report_node) => {}
+            () = follow_nodes(client.clone(), &target, &report_node) => {}
             () = classes::offer(client.clone(), classes.clone(), &target.sync) => {}
             () = copy_priorities(&target, client, classes.clone()) => {}
             () = recheck.notified() => {}
@@ -252,30 +273,30 @@ fn certificate_der(pem: &str) -> Result<Vec<u8>, String> {
     Ok(der.to_vec())
 }
 
-/// Reports the node's readiness until the watch breaks.
-async fn follow_node(client: Client, name: &str, report: &impl Fn(Report)) {
-    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = pin!(watcher(Api::<Node>::all(client), config));
-    let mut seen = false;
+/// Follows the nodes of the virtual kubelet until the watch breaks. One that is well is enough.
+async fn follow_nodes(client: Client, target: &Target, report: &impl Fn(Report)) {
+    let mut events = pin!(watcher(Api::<Node>::all(client), target.nodes()));
+    let mut known = BTreeMap::new();
     loop {
         match events.try_next().await {
             Ok(Some(Event::Apply(node) | Event::InitApply(node))) => {
-                seen = true;
-                report(judge(&node, name));
+                let name = node.name_any();
+                known.insert(name.clone(), judge(&node, &name));
             }
-            Ok(Some(Event::Delete(_))) => report(absent(name)),
-            Ok(Some(Event::Init)) => seen = false,
-            Ok(Some(Event::InitDone)) => {
-                if !seen {
-                    report(absent(name));
-                }
+            Ok(Some(Event::Delete(node))) => drop(known.remove(&node.name_any())),
+            Ok(Some(Event::Init)) => {
+                known.clear();
+                continue;
             }
+            Ok(Some(Event::InitDone)) => {}
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(%error, "the watch on nested nodes broke");
                 return;
             }
         }
+        let best = known.values().find(|node| node.ok).or_else(|| known.values().next());
+        report(best.cloned().unwrap_or_else(|| absent(&target.node)));
     }
 }
 

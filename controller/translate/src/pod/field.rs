@@ -25,7 +25,10 @@ pub(super) fn in_environment(visit: &mut Visit<'_>, value: &Value, path: &str) -
         "metadata.name" => Rewritten::Value(visit.origin.name.clone()),
         "metadata.namespace" => Rewritten::Value(visit.origin.namespace.clone()),
         "metadata.uid" => Rewritten::Value(visit.origin.uid.clone()),
-        "spec.nodeName" => Rewritten::Value(visit.context.node_name.clone()),
+        "spec.nodeName" => {
+            let node = spec.and_then(|spec| spec.get("nodeName")).and_then(Value::as_str);
+            Rewritten::Value(node.unwrap_or(&visit.context.node_name).to_owned())
+        }
         "spec.serviceAccountName" => {
             let name = spec.and_then(|spec| spec.get("serviceAccountName")).and_then(Value::as_str);
             Rewritten::Value(name.unwrap_or("default").to_owned())

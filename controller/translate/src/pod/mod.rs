@@ -30,6 +30,10 @@ pub struct Context {
     pub dns_ip: String,
     /// The nested cluster's DNS domain, `cluster.local` by default.
     pub cluster_domain: String,
+    /// Whether nested nodes stand for nodes of the host of the same names. A pod then runs on the node that it is bound to.
+    pub mirrors_nodes: bool,
+    /// Labels of the host nodes on which tenants' pods run.
+    pub node_selector: BTreeMap<String, String>,
 }
 
 /// An object of the nested cluster that a pod refers to.
@@ -244,6 +248,19 @@ impl Visit<'_> {
             host.insert("dnsConfig".into(), config);
         }
         host.insert("hostAliases".into(), dns::host_aliases(self.context, spec));
+        if !self.context.node_selector.is_empty() {
+            host.insert("nodeSelector".into(), json!(self.context.node_selector));
+        }
+        // As a DaemonSet does it: the host's scheduler still checks what else it knows.
+        if let Some(node) = spec.get("nodeName").filter(|_| self.context.mirrors_nodes) {
+            let here = json!({"key": "metadata.name", "operator": "In", "values": [node]});
+            host.insert(
+                "affinity".into(),
+                json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchFields": [here]}],
+                }}}),
+            );
+        }
     }
 
     /// The hostname of a pod with `setHostnameAsFQDN`, spelled out: the node would make it of the host's namespace. A name above the 64

@@ -9,6 +9,8 @@ fn context() -> Context {
         server_ip: "10.96.1.1".into(),
         dns_ip: "10.96.2.2".into(),
         cluster_domain: "cluster.local".into(),
+        mirrors_nodes: false,
+        node_selector: BTreeMap::new(),
     }
 }
 
@@ -169,4 +171,28 @@ fn a_full_hostname_is_the_nested_one(#[case] fields: Value, #[case] expected: Va
         (&host["spec"]["setHostnameAsFQDN"], &host["spec"]["subdomain"]),
         (&Value::Null, &Value::Null)
     );
+}
+
+#[test]
+fn a_pod_runs_where_the_nested_scheduler_put_it_only_if_nodes_are_mirrored() {
+    let pod = json!({
+        "metadata": {"name": "web", "namespace": "shop", "uid": "u"},
+        "spec": {
+            "nodeName": "host-1", "nodeSelector": {"disk": "tenant's"}, "tolerations": [{"operator": "Exists"}],
+            "containers": [{"name": "c", "image": "i", "env": [
+                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            ]}],
+        },
+    });
+    let free = translate(&context(), &pod, &[]).unwrap().object;
+    assert!(free["spec"].get("affinity").is_none() && free["spec"].get("nodeSelector").is_none());
+    let selector = BTreeMap::from([("pool".to_owned(), "tenants".to_owned())]);
+    let mirroring = Context { mirrors_nodes: true, node_selector: selector, ..context() };
+    let host = translate(&mirroring, &pod, &[]).unwrap().object;
+    let terms = &host["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    assert_eq!(terms["nodeSelectorTerms"][0]["matchFields"][0]["values"], json!(["host-1"]));
+    assert_eq!(host["spec"]["nodeSelector"], json!({"pool": "tenants"}), "the host's, not the tenant's");
+    assert!(host["spec"].get("tolerations").is_none() && host["spec"].get("nodeName").is_none());
+    let environment = host["spec"]["containers"][0]["env"].as_array().unwrap();
+    assert!(environment.iter().any(|variable| variable["name"] == "NODE" && variable["value"] == "host-1"));
 }
