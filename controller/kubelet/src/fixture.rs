@@ -1,5 +1,6 @@
 //! A kubelet of the cluster `dev` on mock API servers, for tests.
 
+use crate::sync::writers::Writers;
 use crate::world::{World, core};
 use k3k_api::offered::Offered;
 use k3k_api::v1beta1::SyncConfig;
@@ -63,6 +64,7 @@ pub(crate) fn world(seen: Seen) -> (World, Scenario, Scenario) {
         nested_services: store(core("Service"), seen.nested_service),
         host_pods: store(core("Pod"), seen.host_pod),
         uses: Mutex::default(),
+        writers: Writers::default(),
         origins: Mutex::default(),
         host_nodes: None,
     };

@@ -7,6 +7,7 @@ use crate::feed::{Feed, feed};
 use crate::lead::lead;
 use crate::metrics::Metrics;
 use crate::serving;
+use crate::sync::writers::Writers;
 use crate::world::{World, core};
 use anyhow::Context as _;
 use backon::{ExponentialBuilder, Retryable};
@@ -65,6 +66,7 @@ impl Kubelet {
             nested_services: self.nested_services.store(),
             host_pods: self.host_pods.store(),
             uses: Mutex::default(),
+            writers: Writers::default(),
             origins: Mutex::default(),
             host_nodes: self.host_nodes.is_some().then(Mutex::default),
         })

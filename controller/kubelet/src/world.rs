@@ -1,5 +1,6 @@
 //! What every part of the virtual kubelet shares: the two clients, the caches of pods, and who uses what.
 
+use crate::sync::writers::Writers;
 use crate::uses::Uses;
 use crate::watch::{Name, json, origin};
 use k3k_api::offered::Offered;
@@ -39,6 +40,8 @@ pub struct World {
     pub host_pods: Store<DynamicObject>,
     /// Which host pods use which copies.
     pub uses: Mutex<Uses>,
+    /// Who writes these copies at the moment.
+    pub writers: Writers,
     /// Nested pods by the name of their host pod, known from before the host pod exists.
     pub origins: Mutex<HashMap<String, Origin>>,
     /// Names of the host's nodes that nested nodes stand for; none while they are not known. Absent when there is one node for all.

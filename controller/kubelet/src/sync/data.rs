@@ -71,12 +71,14 @@ pub enum Existing {
 /// makes the pod wait for it, and its appearance brings us back here.
 pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), Error> {
     let (kind, name) = key;
+    let mut last = world.writers.turn(key).await;
     let read = world.nested_api(kind.kind(), &name.namespace).get_opt(&name.name).await;
     let nested = read.map_err(|source| Error::Read { key: key.clone(), source })?;
     let host = world.host_api(kind.kind());
     let host_name = world.context.owner.host_name(&name.namespace, &name.name);
     let Some(nested) = nested else {
         lock(&world.uses).lost(key);
+        *last = None;
         return match host.delete(&host_name, &DeleteParams::default()).await {
             Err(error) if !error_is_not_found(&error) => {
                 Err(Error::Write { key: key.clone(), source: error })
@@ -87,6 +89,10 @@ pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), E
     let version = nested.metadata.resource_version.clone().unwrap_or_default();
     let owners = lock(&world.uses).owners(key);
     if lock(&world.uses).is_current(key, &version) {
+        return Ok(());
+    }
+    let wanted = Some((version.clone(), owners.clone()));
+    if *last == wanted {
         return Ok(());
     }
     if existing == Existing::Unknown && !lock(&world.uses).is_written(key) {
@@ -110,6 +116,7 @@ pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), E
     }
     written.map_err(|source| Error::Write { key: key.clone(), source })?;
     lock(&world.uses).written(key, &version, &owners);
+    *last = wanted;
     Ok(())
 }
 
@@ -197,5 +204,36 @@ where
         if uses.contains(&key) && !uses.is_current(&key, &version) {
             requests.send(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Seen, world};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn two_at_once_write_once() {
+        let (world, mut host, mut nested) = world(Seen::default());
+        let world = Arc::new(world);
+        let key = (DataKind::ConfigMap, Name { namespace: "shop".into(), name: "conf".into() });
+        let both = [0, 1].map(|_| {
+            let (world, key) = (world.clone(), key.clone());
+            tokio::spawn(async move { write(&world, &key, Existing::Unknown).await })
+        });
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "conf", "namespace": "shop", "uid": "n", "resourceVersion": "5"}, "data": {"a": "b"},
+        });
+        nested.expect("GET", "/api/v1/namespaces/shop/configmaps/conf").await.answer(200, &object);
+        host.expect("GET", "/api/v1/namespaces/k3k-dev/configmaps/").await.refuse(404, "NotFound", "none");
+        host.expect("PATCH", "/api/v1/namespaces/k3k-dev/configmaps/").await.accept();
+        nested.expect("GET", "/api/v1/namespaces/shop/configmaps/conf").await.answer(200, &object);
+        for written in both {
+            written.await.unwrap().unwrap();
+        }
+        drop(world);
+        assert!(host.next().await.is_none(), "the second found its work done");
     }
 }

@@ -9,3 +9,4 @@ pub mod events;
 pub mod pairs;
 pub mod services;
 pub mod told;
+pub mod writers;
