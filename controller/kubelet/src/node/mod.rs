@@ -7,6 +7,7 @@ pub use heartbeat::{Error, Heartbeat};
 pub use mirrored::Mirrored;
 
 use crate::config::Config;
+use k3k_api::version::K3sVersion;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -70,6 +71,9 @@ fn resources<Q: serde::Serialize>(amounts: &BTreeMap<String, Q>) -> Value {
 
 /// What a node says of its software: ours, nothing of the host's.
 fn runtime(architecture: &str, version: &str) -> Value {
+    // Clients compare it as a version, by which the spelling of an image tag would be a pre-release.
+    let version =
+        version.parse().map_or_else(|_| version.to_owned(), |version: K3sVersion| version.to_string());
     json!({
         "architecture": architecture, "operatingSystem": "linux", "osImage": "k3k virtual node",
         "kernelVersion": "", "bootID": "", "machineID": "", "systemUUID": "", "kubeProxyVersion": "",
@@ -102,7 +106,7 @@ mod tests {
             server_ip: "10.96.1.1".parse().unwrap(),
             dns_ip: "10.96.2.2".parse().unwrap(),
             cluster_domain: "cluster.local".into(),
-            version: "v1.36.3+k3s1".into(),
+            version: "v1.36.3-k3s1".into(),
             capacity: [("cpu".to_owned(), "2".to_owned())].into(),
             mirror_host_nodes: false,
             node_selector: BTreeMap::new(),
@@ -129,6 +133,7 @@ mod tests {
             addresses,
             [("InternalIP", "10.96.3.3"), ("Hostname", "k3k-dev"), ("ExternalIP", "10.10.0.2")]
         );
+        assert_eq!(status.node_info.unwrap().kubelet_version, "v1.36.3+k3s1");
         assert_eq!(status.allocatable.unwrap()["cpu"].0, "2");
         assert_eq!(
             status.conditions.unwrap().iter().filter(|condition| condition.status == "True").count(),
