@@ -168,19 +168,34 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         filled.set();
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        result = campaign(&kubelet, tenure, &shutdown) => result?,
-        () = ready => {}
-        () = fill_nested_pods.run() => {}
-        () = fill_nested_services.run() => {}
-        () = fill_host_pods.run() => {}
-        () = fill_host_nodes => {}
-        result = &mut endpoints => return Ok(result??),
-        result = admin => result??,
-    }
-    // Tenants' streams get a few seconds to end; whatever ended us, nothing else is done meanwhile.
+    let mut campaign = std::pin::pin!(campaign(&kubelet, tenure, &shutdown));
+    let (mut is_released, mut is_served) = (false, false);
+    let ended = tokio::select! {
+        result = &mut campaign => {
+            is_released = true;
+            result
+        }
+        () = ready => Ok(()),
+        () = fill_nested_pods.run() => Ok(()),
+        () = fill_nested_services.run() => Ok(()),
+        () = fill_host_pods.run() => Ok(()),
+        () = fill_host_nodes => Ok(()),
+        result = &mut endpoints => {
+            is_served = true;
+            result.map_err(anyhow::Error::from).and_then(|result| Ok(result?))
+        }
+        result = admin => result.map_err(anyhow::Error::from).and_then(|result| Ok(result?)),
+    };
+    // Told to end, the endpoints for probes end first. The Lease is given back before anything else is waited for.
     shutdown.cancel();
-    Ok(endpoints.await??)
+    if !is_released {
+        campaign.await?;
+    }
+    // Tenants' streams get a few seconds to end; nothing else is done meanwhile.
+    if !is_served {
+        endpoints.await??;
+    }
+    ended
 }
 
 /// Leads whenever it is our turn, until `shutdown`. The Lease is given back as soon as nothing is written any more.
