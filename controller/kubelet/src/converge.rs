@@ -89,6 +89,14 @@ pub struct Queue<K> {
     incoming: UnboundedReceiver<ScheduleRequest<K>>,
 }
 
+#[cfg(test)]
+impl<K> Queue<K> {
+    /// What was asked for first, if anything.
+    pub(crate) fn next_requested(&mut self) -> Option<K> {
+        self.incoming.try_recv().ok().map(|request| request.message)
+    }
+}
+
 /// A queue and the way into it.
 pub fn queue<K>() -> (Requests<K>, Queue<K>) {
     let (sender, incoming) = unbounded();

@@ -4,7 +4,7 @@ use crate::converge;
 use crate::node::{Heartbeat, Mirrored};
 use crate::pods::Pods;
 use crate::run::Kubelet;
-use crate::sync::{claims, copies, data, events, services};
+use crate::sync::{claims, copies, data, drift, events, services};
 use crate::watch::{Change, Name, both, nested_name, origin};
 use crate::world::{World, lock};
 use futures::{FutureExt, StreamExt};
@@ -94,7 +94,8 @@ pub(crate) async fn lead(kubelet: &Kubelet, shutdown: CancellationToken) {
         () = work => {}
         () = follow_pods => {}
         () = copying => {}
-        () = data::watch_nested(world.clone(), data_requests) => {}
+        () = data::watch_nested(world.clone(), data_requests.clone()) => {}
+        () = drift::follow(&world, &data_requests, &pods, &requests) => {}
         () = services::run(world.clone(), sync.clone(), service_changes, host_pods_changed, shutdown.clone()) => {}
         () = claims::run(world.clone(), sync.clone(), shutdown.clone()) => {}
         () = copies::run(world.clone(), sync, shutdown) => {}

@@ -12,8 +12,18 @@ pub type Key = (DataKind, Name);
 struct Use {
     /// Host objects by UID, as owner references.
     users: BTreeMap<String, Value>,
-    /// What was last written to the host: the nested object's resource version and the users.
-    written: Option<(String, Vec<String>)>,
+    /// What was last written to the host.
+    written: Option<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    /// Version of the nested object.
+    from: String,
+    /// The host objects that own the copy, by UID.
+    users: Vec<String>,
+    /// Version of the copy. Another one is another's doing.
+    copy: String,
 }
 
 /// The index. It is filled by the users themselves and holds nothing that cannot be found out again.
@@ -70,28 +80,25 @@ impl Uses {
     /// Whether the copy of `key` was written from `version` for the users it has now.
     pub fn is_current(&self, key: &Key, version: &str) -> bool {
         self.0.get(key).is_some_and(|entry| {
-            entry
-                .written
-                .as_ref()
-                .is_some_and(|(written, users)| written == version && users.iter().eq(entry.users.keys()))
+            let is_current =
+                |written: &Written| written.from == version && written.users.iter().eq(entry.users.keys());
+            entry.written.as_ref().is_some_and(is_current)
         })
     }
 
     /// Whether the copy of `key` was written at all, for some user that still lives.
     pub fn is_written(&self, key: &Key) -> bool {
         self.0.get(key).is_some_and(|entry| {
-            entry
-                .written
-                .as_ref()
-                .is_some_and(|(_, users)| users.iter().any(|uid| entry.users.contains_key(uid)))
+            let has_user = |written: &Written| written.users.iter().any(|uid| entry.users.contains_key(uid));
+            entry.written.as_ref().is_some_and(has_user)
         })
     }
 
-    /// Notes that the copy of `key` was written from `version`, owned by `owners`.
-    pub fn written(&mut self, key: &Key, version: &str, owners: &[Value]) {
+    /// Notes that the copy of `key` was written from `version`, owned by `owners`, and has version `copy` now.
+    pub fn written(&mut self, key: &Key, version: &str, owners: &[Value], copy: &str) {
         if let Some(entry) = self.0.get_mut(key) {
             let users = owners.iter().filter_map(|owner| owner["uid"].as_str()).map(str::to_owned).collect();
-            entry.written = Some((version.to_owned(), users));
+            entry.written = Some(Written { from: version.to_owned(), users, copy: copy.to_owned() });
         }
     }
 
@@ -100,6 +107,22 @@ impl Uses {
         if let Some(entry) = self.0.get_mut(key) {
             entry.written = None;
         }
+    }
+
+    /// Notes that the host has the copy of `key` in version `copy`, or not at all. Says whether that is not what we wrote, so that it
+    /// must be written again.
+    pub fn seen(&mut self, key: &Key, copy: Option<&str>) -> bool {
+        let Some(entry) = self.0.get_mut(key) else { return false };
+        let is_ours = entry.written.as_ref().is_some_and(|written| Some(written.copy.as_str()) == copy);
+        if !is_ours {
+            entry.written = None;
+        }
+        !is_ours
+    }
+
+    /// What is in use of one kind.
+    pub fn keys(&self, kind: DataKind) -> Vec<Key> {
+        self.0.keys().filter(|(of, _)| *of == kind).cloned().collect()
     }
 }
 
@@ -119,8 +142,15 @@ mod tests {
         assert!(!uses.contains(&key));
         assert!(uses.add(&key, &pod("u1")));
         let owners = uses.owners(&key);
-        uses.written(&key, "5", &owners);
+        uses.written(&key, "5", &owners, "h1");
         assert!(uses.is_current(&key, "5"));
+        assert!(!uses.seen(&key, Some("h1")), "our own writing");
+        assert!(uses.is_current(&key, "5"));
+        assert!(uses.seen(&key, Some("h2")), "another's");
+        assert!(!uses.is_current(&key, "5"), "it must be written again");
+        uses.written(&key, "5", &owners, "h3");
+        assert!(uses.seen(&key, None), "it was deleted");
+        uses.written(&key, "5", &owners, "h4");
         assert!(!uses.is_current(&key, "6"), "the object changed");
         assert!(uses.add(&key, &pod("u2")));
         assert!(!uses.is_current(&key, "5"), "a user came: it must become an owner");

@@ -1,7 +1,7 @@
 //! ConfigMaps and Secrets that pods of a nested cluster use.
 
 use crate::{Origin, Owner, Refusal};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// The two kinds of object that carry data for pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +44,25 @@ pub fn copy(owner: &Owner, kind: DataKind, nested: &Value, users: &[Value]) -> R
     Ok(copy)
 }
 
+/// What is to be taken away from the host's copy to become `desired`, as a merge patch: applying does not remove what others
+/// put in.
+pub fn excess(host: &Value, desired: &Value) -> Option<Value> {
+    let fields = ["data", "binaryData", "stringData"];
+    let mut patch = json!({});
+    for field in ["data", "binaryData"] {
+        for key in host[field].as_object().into_iter().flat_map(Map::keys) {
+            if fields.iter().all(|field| desired[field].get(key).is_none()) {
+                patch[field][key] = Value::Null;
+            }
+        }
+    }
+    if patch.as_object().is_none_or(Map::is_empty) {
+        return None;
+    }
+    patch["metadata"] = json!({"uid": host["metadata"]["uid"]});
+    Some(patch)
+}
+
 /// Types that Secrets keep: the host's kubelet asks for those of registry credentials, ingress controllers for that of certificates.
 const TYPES: [&str; 3] = ["kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg", "kubernetes.io/tls"];
 
@@ -57,6 +76,19 @@ fn secret_type(nested: &Value) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_put_in_is_taken_away() {
+        let desired = json!({"data": {"a": "eA=="}, "stringData": {"b": "x"}});
+        let mut host = json!({"metadata": {"uid": "u"}, "data": {"a": "eQ==", "b": "eA=="}});
+        assert_eq!(excess(&host, &desired), None);
+        host["data"]["c"] = "eA==".into();
+        host["binaryData"] = json!({"d": "eA=="});
+        assert_eq!(
+            excess(&host, &desired),
+            Some(json!({"metadata": {"uid": "u"}, "data": {"c": null}, "binaryData": {"d": null}}))
+        );
+    }
 
     #[test]
     fn a_token_secret_becomes_opaque() {

@@ -1,5 +1,6 @@
 //! Who a host copy belongs to, written into its metadata and read back from it.
 
+use crate::pod::pod_secret;
 use k3k_api::{labels, names};
 use serde_json::{Map, Value, json};
 
@@ -34,18 +35,29 @@ impl Origin {
         Some(Self { namespace: text("namespace")?, name: text("name")?, uid: text("uid")? })
     }
 
-    /// The origin that a host copy's annotations name, if it is a copy that `owner` made.
+    /// The origin that a host copy's annotations name, if it is a copy that `owner` made. One whose label somebody took away
+    /// is known by its name, in which the cluster takes part.
     pub fn of_host(owner: &Owner, metadata: &Value) -> Option<Self> {
-        if metadata.pointer("/labels")?.get(labels::CLUSTER_NAME)? != owner.cluster.as_str() {
-            return None;
-        }
         let annotations = metadata.get("annotations")?;
         let text = |key: &str| annotations.get(key).and_then(Value::as_str).map(str::to_owned);
-        Some(Self {
+        let origin = Self {
             namespace: text(labels::VIRTUAL_NAMESPACE)?,
             name: text(labels::VIRTUAL_NAME)?,
             uid: text(labels::VIRTUAL_UID)?,
-        })
+        };
+        let is_ours = match metadata.pointer("/labels").and_then(|labels| labels.get(labels::CLUSTER_NAME)) {
+            Some(cluster) => *cluster == owner.cluster.as_str(),
+            None => {
+                metadata["name"] == owner.host_name(&origin.namespace, &origin.name).as_str()
+                    || metadata["name"] == pod_secret(&origin.uid).as_str()
+            }
+        };
+        is_ours.then_some(origin)
+    }
+
+    /// Whether a host copy lacks the labels by which it is found.
+    pub fn is_stray(&self, owner: &Owner, metadata: &Value) -> bool {
+        owner.scope(&self.namespace).iter().any(|(key, value)| metadata["labels"][key] != *value)
     }
 }
 
@@ -120,6 +132,22 @@ mod tests {
         assert_eq!(Origin::of_host(&owner(), &metadata), Some(origin));
         let other = Owner { cluster: "prod".into(), ..owner() };
         assert_eq!(Origin::of_host(&other, &metadata), None, "another cluster's copy is not ours");
+    }
+
+    #[test]
+    fn a_copy_without_its_label_is_known_by_its_name() {
+        let origin = Origin { namespace: "a".into(), name: "b".into(), uid: "u".into() };
+        let mut metadata = owner().metadata(&origin, None);
+        assert!(!origin.is_stray(&owner(), &metadata));
+        metadata["labels"] = json!({"app": "web"});
+        assert_eq!(Origin::of_host(&owner(), &metadata), Some(origin.clone()));
+        assert!(origin.is_stray(&owner(), &metadata));
+        let other = Owner { cluster: "prod".into(), ..owner() };
+        assert_eq!(Origin::of_host(&other, &metadata), None, "it has another name there");
+        metadata["name"] = "somebodys".into();
+        assert_eq!(Origin::of_host(&owner(), &metadata), None, "annotations alone prove nothing");
+        metadata["name"] = "k3k-pod-u".into();
+        assert_eq!(Origin::of_host(&owner(), &metadata), Some(origin), "the Secret of a pod");
     }
 
     #[test]

@@ -196,6 +196,37 @@ pub fn is_current(host: &Value, desired: &Value) -> bool {
     covers(host, desired) && !OPTIONAL.into_iter().any(stale) && app_protocols(host) == app_protocols(desired)
 }
 
+/// Whether the host's copy has ports that are not among those of `desired`.
+pub fn has_other_ports(host: &Value, desired: &Value) -> bool {
+    let keys = |service: &Value| {
+        let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
+        ports
+            .iter()
+            .map(|port| (port["port"].as_u64(), protocol(port).to_owned()))
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    !keys(host).is_subset(&keys(desired))
+}
+
+/// What makes the host's copy what `desired` says where applying does not: applying leaves what others added to it. A merge patch;
+/// `None` if nothing is to be done.
+pub fn correction(host: &Value, desired: &Value) -> Option<Value> {
+    if is_current(host, desired) {
+        return None;
+    }
+    let mut spec = desired["spec"].clone();
+    for field in OPTIONAL {
+        spec[field] = desired["spec"][field].clone();
+    }
+    // A merge patch adds to maps.
+    for (key, _) in host["spec"]["selector"].as_object().into_iter().flatten() {
+        if spec["selector"].is_object() && spec["selector"][key].is_null() {
+            spec["selector"][key] = Value::Null;
+        }
+    }
+    Some(json!({"metadata": {"uid": host["metadata"]["uid"]}, "spec": spec}))
+}
+
 /// Whether `actual` already says everything that `desired` says. Lists must agree element by element.
 fn covers(actual: &Value, desired: &Value) -> bool {
     match (actual, desired) {

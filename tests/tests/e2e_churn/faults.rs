@@ -43,7 +43,7 @@ impl Faults<'_> {
         Ok(())
     }
 
-    async fn kill(&mut self, victim: Victim) -> Result<()> {
+    pub(crate) async fn kill(&mut self, victim: Victim) -> Result<()> {
         let ours = self.sides.namespace.clone();
         let component = |name: &str| format!("{}={name}", labels::COMPONENT);
         match victim {

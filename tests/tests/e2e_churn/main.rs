@@ -4,6 +4,7 @@
 
 mod agree;
 mod churn;
+mod drift;
 mod faults;
 mod sides;
 
@@ -78,6 +79,12 @@ fn both_sides_agree_whoever_is_killed() -> Result<()> {
     let rounds = number("K3K_CHURN_ROUNDS").unwrap_or(1);
     say(&format!("K3K_CHURN_SEED={seed}"));
     in_network(async move || churned(seed, rounds).await).with_context(|| format!("K3K_CHURN_SEED={seed}"))
+}
+
+#[test]
+#[ignore = "needs the lab: make test"]
+fn what_is_changed_by_hand_is_put_right() -> Result<()> {
+    in_network(drift::run)
 }
 
 async fn churned(seed: u64, rounds: u64) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::{Error, Pods};
 use crate::converge::Next;
+use crate::sync::copy::Unseen;
 use crate::sync::data::{Existing, discard, write};
 use crate::uses::Key;
 use crate::watch::Name;
@@ -78,8 +79,14 @@ impl Pods {
                 .await;
         let made = match made {
             Ok(made) => made,
-            // The cache has not shown it yet; the watch brings us back.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => return Ok(Next::Done),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                return match self.find_again(name).await? {
+                    // The watch shows it soon.
+                    Unseen::Ours => Ok(Next::Done),
+                    Unseen::Others => Err(Error::Taken { host_name }),
+                    Unseen::Nothing => Ok(Next::Retry),
+                };
+            }
             Err(error) => {
                 join_all(missing.iter().map(|key| discard(world, key))).await;
                 return Err(self.refusal(name, &host_name, error));

@@ -6,6 +6,7 @@ mod mirror;
 mod secret;
 
 use crate::converge::{Next, Requests};
+use crate::sync::copy::{self, Unseen};
 use crate::watch::{Change, Listed, Name, nested_name, origin};
 use crate::world::{World, lock};
 use decide::{Act, decide};
@@ -82,11 +83,7 @@ impl Pods {
         match change {
             Change::Object(pod) if is_nested => requests.send_all(nested_name(pod)),
             Change::Object(pod) => requests.send_all(origin(owner, pod).map(Name::from)),
-            Change::Relisted => {
-                let (nested, host) = (self.world.nested_pods.state(), self.world.host_pods.state());
-                requests.send_all(nested.iter().filter_map(|pod| nested_name(pod)));
-                requests.send_all(host.iter().filter_map(|pod| origin(owner, pod).map(Name::from)));
-            }
+            Change::Relisted => requests.send_all(self.known()),
         }
     }
 
@@ -125,13 +122,20 @@ impl Pods {
             (Act::Mirror, Some(nested), Some(host)) => self.mirror(name, &nested, &host).await,
             (Act::EndHost { uid, grace }, ..) => self.end_host(name, uid, grace).await,
             (Act::EndNested { uid, grace }, ..) => self.end_nested(name, uid, grace).await,
-            (Act::Finalize { uid }, ..) => {
-                self.forget(name, &uid);
+            (Act::Finalize { uid }, nested, _) => {
+                let is_ending =
+                    nested.is_some_and(|nested| nested["metadata"]["deletionTimestamp"].is_string());
+                // It seems to have gone without a word. A pod that only lost its labels goes on.
+                if !is_ending && self.find_again(name).await? == Unseen::Ours {
+                    return Ok(Next::Done);
+                }
+                self.forget(name);
+                self.secrets.forget(&uid);
                 self.end_nested(name, uid, Some(0)).await
             }
             (_, nested, host) => {
                 if nested.is_none() && host.is_none() {
-                    lock(&world.origins).remove(&world.context.owner.host_name(&name.namespace, &name.name));
+                    self.forget(name);
                 }
                 Ok(Next::Done)
             }
@@ -153,9 +157,26 @@ impl Pods {
         Ok(Next::Done)
     }
 
-    fn forget(&self, name: &Name, nested_uid: &str) {
-        self.secrets.forget(nested_uid);
-        lock(&self.world.origins).remove(&self.world.context.owner.host_name(&name.namespace, &name.name));
+    /// Looks for a host pod that the cache does not show, and gives it back the labels by which it is found.
+    async fn find_again(&self, name: &Name) -> Result<Unseen, Error> {
+        let found = copy::look_for(&self.world.context.owner, &self.world.host_api("Pod"), name).await;
+        found.map_err(Error::api("look for the host pod"))
+    }
+
+    /// Nothing is left of the host pod of `name`.
+    fn forget(&self, name: &Name) {
+        let host_name = self.world.context.owner.host_name(&name.namespace, &name.name);
+        lock(&self.world.uses).remove_named("Pod", &host_name);
+        if let Some(origin) = lock(&self.world.origins).remove(&host_name) {
+            self.secrets.forget(&origin.uid);
+        }
+    }
+
+    /// Every pod that one of the caches speaks of.
+    pub fn known(&self) -> Vec<Name> {
+        let (nested, host) = (self.world.nested_pods.state(), self.world.host_pods.state());
+        let nested = nested.iter().filter_map(|pod| nested_name(pod));
+        nested.chain(host.iter().filter_map(|pod| self.world.made_for(pod))).collect()
     }
 }
 

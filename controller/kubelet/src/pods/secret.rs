@@ -2,15 +2,15 @@
 //! annotations as files.
 
 use super::{Error, Pods};
+use crate::sync::data::put;
 use crate::watch::Name;
 use crate::world::lock;
-use k3k_api::managers;
 use k3k_translate::Origin;
 use k3k_translate::pod::Translated;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, PostParams};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -32,6 +32,10 @@ struct Written {
     /// When the tokens are to be renewed; never when there are none.
     due: Option<Timestamp>,
     files: BTreeMap<String, String>,
+    /// The nested pod.
+    pod: Name,
+    /// Version of the Secret. Another one is another's doing.
+    version: String,
 }
 
 impl Secrets {
@@ -52,8 +56,8 @@ impl Secrets {
         Some(Duration::try_from(due.duration_since(now)).unwrap_or_default())
     }
 
-    fn written(&self, uid: &str, due: Option<Timestamp>, files: &BTreeMap<String, String>) {
-        lock(&self.0).insert(uid.to_owned(), Written { due, files: files.clone() });
+    fn written(&self, uid: &str, written: Written) {
+        lock(&self.0).insert(uid.to_owned(), written);
     }
 }
 
@@ -81,14 +85,32 @@ impl Pods {
         metadata["name"] = translated.secret.clone().into();
         metadata["ownerReferences"] = json!([owner]);
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "stringData": data});
-        let params = PatchParams::apply(managers::KUBELET).force();
-        self.world
-            .host_api("Secret")
-            .patch(&translated.secret, &params, &Patch::Apply(&secret))
+        let made = put(&self.world.host_api("Secret"), &translated.secret, &secret)
             .await
             .map_err(Error::api("write the pod's Secret"))?;
-        self.secrets.written(&origin.uid, tokens.due, &translated.files);
+        let written = Written {
+            due: tokens.due,
+            files: translated.files.clone(),
+            pod: Name::from(origin.clone()),
+            version: made.metadata.resource_version.unwrap_or_default(),
+        };
+        self.secrets.written(&origin.uid, written);
         Ok(())
+    }
+
+    /// The nested pods, by UID, that have a Secret.
+    pub fn with_secrets(&self) -> Vec<String> {
+        lock(&self.secrets.0).keys().cloned().collect()
+    }
+
+    /// Notes that the host has the Secret of the nested pod `uid` in `version`, or not at all. Gives the pod if that is not what we
+    /// wrote, so that it must be written again.
+    pub fn secret_seen(&self, uid: &str, version: Option<&str>) -> Option<Name> {
+        let mut secrets = lock(&self.secrets.0);
+        if secrets.get(uid).is_none_or(|written| Some(written.version.as_str()) == version) {
+            return None;
+        }
+        secrets.remove(uid).map(|written| written.pod)
     }
 
     /// Requests the tokens that the pod wants.
@@ -141,12 +163,18 @@ mod tests {
         let (secrets, files) =
             (Secrets::default(), BTreeMap::from([("labels".to_owned(), "a=\"b\"".to_owned())]));
         assert!(!secrets.is_current("u", &files, at(0)), "unknown after a restart: write");
-        secrets.written("u", Some(at(100)), &files);
+        let written = |due| Written {
+            due,
+            files: files.clone(),
+            pod: Name { namespace: "a".into(), name: "b".into() },
+            version: "1".into(),
+        };
+        secrets.written("u", written(Some(at(100))));
         assert!(secrets.is_current("u", &files, at(40)));
         assert_eq!(secrets.remaining("u", at(40)), Some(Duration::from_secs(60)));
         assert!(!secrets.is_current("u", &files, at(100)), "the tokens are due");
         assert!(!secrets.is_current("u", &BTreeMap::new(), at(40)), "the labels changed");
-        secrets.written("v", None, &files);
+        secrets.written("v", written(None));
         assert!(secrets.is_current("v", &files, at(1_000_000)), "without tokens nothing falls due");
         assert_eq!(secrets.remaining("v", at(0)), None);
     }

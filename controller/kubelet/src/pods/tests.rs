@@ -333,6 +333,7 @@ async fn a_pod_has_the_priority_that_the_host_knows() {
         let call = host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await;
         assert_eq!(call.body["spec"]["priorityClassName"].as_str(), expected.as_deref());
         call.refuse(409, "AlreadyExists", "");
+        host.expect("GET", "/api/v1/namespaces/k3k-dev/pods/").await.refuse(404, "NotFound", "gone again");
         step.await.unwrap();
     }
 }
@@ -350,4 +351,60 @@ async fn a_runtime_that_is_not_offered_is_refused_with_the_reason() {
     nested.expect("POST", "/apis/events.k8s.io/v1/namespaces/default/events").await.accept();
     assert_eq!(step.await.unwrap(), Next::Refused);
     drop(host);
+}
+
+fn metadata_of(pod: &Value) -> Value {
+    json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": pod["metadata"]})
+}
+
+fn stray() -> Value {
+    let mut stray = host_pod(&Value::Null);
+    stray["metadata"]["labels"] = json!({"app": "web"});
+    metadata_of(&stray)
+}
+
+#[tokio::test]
+async fn a_pod_that_only_lost_its_labels_in_the_host_goes_on() {
+    let mut running = nested_pod(&plain());
+    running["status"] = json!({"phase": "Running", "startTime": "2026-01-01T00:00:00Z"});
+    let Stage { pods, mut host, name, .. } = stage(Some(running), None);
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let path = format!("/api/v1/namespaces/k3k-dev/pods/{}", host_name());
+    host.expect("GET", &path).await.answer(200, &stray());
+    let call = host.expect("PATCH", &path).await;
+    assert_eq!(
+        call.body["metadata"]["labels"],
+        json!({"k3k.io/clusterName": "dev", "k3k.io/virtual-namespace": "default"})
+    );
+    call.accept();
+    assert_eq!(step.await.unwrap(), Next::Done, "the nested pod is not ended");
+}
+
+#[tokio::test]
+async fn a_pod_whose_host_pod_has_gone_ends() {
+    let mut running = nested_pod(&plain());
+    running["status"] = json!({"phase": "Running", "startTime": "2026-01-01T00:00:00Z"});
+    let Stage { pods, mut host, mut nested, name } = stage(Some(running), None);
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    host.expect("GET", "/api/v1/namespaces/k3k-dev/pods/").await.refuse(404, "NotFound", "gone");
+    let call = nested.expect("DELETE", "/api/v1/namespaces/default/pods/web").await;
+    assert_eq!(call.body["preconditions"]["uid"], "n-uid");
+    call.answer(200, &json!({"kind": "Status", "status": "Success"}));
+    assert_eq!(step.await.unwrap(), Next::Done);
+}
+
+#[tokio::test]
+async fn a_name_that_another_pod_has_in_the_host_is_told() {
+    let Stage { pods, mut host, mut nested, name } = stage(Some(nested_pod(&plain())), None);
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await.refuse(409, "AlreadyExists", "there");
+    let mut foreign = host_pod(&Value::Null);
+    foreign["metadata"]["annotations"] = json!({});
+    foreign["metadata"]["labels"] = json!({});
+    host.expect("GET", "/api/v1/namespaces/k3k-dev/pods/").await.answer(200, &metadata_of(&foreign));
+    let call = nested.expect("PATCH", "/api/v1/namespaces/default/pods/web/status").await;
+    assert_eq!(call.body[1]["value"]["containerStatuses"][0]["state"]["waiting"]["reason"], "HostNameTaken");
+    call.accept();
+    nested.expect("POST", "/apis/events.k8s.io/v1/namespaces/default/events").await.accept();
+    assert_eq!(step.await.unwrap(), Next::Refused);
 }

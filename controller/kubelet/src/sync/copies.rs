@@ -5,9 +5,9 @@ mod kinds;
 mod secrets;
 
 use crate::converge::{Next, queue};
-use crate::sync::copy;
 use crate::sync::pairs::{self, Lists, Pairs};
 use crate::sync::told::{Told, notice};
+use crate::sync::{copy, repair};
 use crate::watch::{Change, Name, follow, json, nested_name};
 use crate::world::World;
 use backon::{ExponentialBuilder, Retryable};
@@ -125,6 +125,7 @@ async fn keep<K: Kind>(
         () = pairs::work(copies.clone(), queue, AT_ONCE, shutdown.clone()) => {}
         () = pairs::follow(&*copies, NESTED, nested_changes, &requests, nested_name) => {}
         () = pairs::follow(&*copies, HOST, host_changes, &requests, |host| copies.concerned_by(host)) => {}
+        () = repair::pairs(&*copies, &copies.world.context.owner, copies.host_api(), &requests) => {}
         () = async { drop(join_all(around).await); futures::future::pending().await } => {}
     }
 }

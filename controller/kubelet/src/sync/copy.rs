@@ -3,8 +3,8 @@
 use crate::watch::Name;
 use k3k_api::managers;
 use k3k_translate::{Origin, Owner};
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use serde_json::Value;
+use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, Preconditions};
+use serde_json::{Value, json};
 
 /// Why a copy was not written.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,30 @@ pub enum Error {
     Api(#[from] kube::Error),
 }
 
+/// What has the name of a copy that no cache shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// Nothing has.
+    Nothing,
+    /// The copy, which the watch shows soon.
+    Ours,
+    /// An object that was not made for this one.
+    Others,
+}
+
+/// Looks for the copy of `name`, which the cache does not show, and gives it back the labels by which it is found.
+pub async fn look_for(owner: &Owner, api: &Api<DynamicObject>, name: &Name) -> Result<Unseen, kube::Error> {
+    let Some(there) = api.get_metadata_opt(&owner.host_name(&name.namespace, &name.name)).await? else {
+        return Ok(Unseen::Nothing);
+    };
+    let metadata = serde_json::to_value(&there.metadata).unwrap_or_default();
+    if Origin::of_host(owner, &metadata).map(Name::from).as_ref() != Some(name) {
+        return Ok(Unseen::Others);
+    }
+    find_again(owner, api, &there.metadata).await?;
+    Ok(Unseen::Ours)
+}
+
 /// Writes `desired`, the copy of `name`, over `host`, which is what the cache shows.
 pub async fn write(
     owner: &Owner,
@@ -32,15 +56,35 @@ pub async fn write(
     let mut desired = desired.clone();
     if let Some(host) = host {
         desired["metadata"]["uid"] = host["metadata"]["uid"].clone();
-    } else if let Some(there) = api.get_metadata_opt(&host_name).await? {
-        // Ours, and not in the cache yet; or another's without our labels, which no watch of ours shows.
-        let metadata = serde_json::to_value(&there.metadata).unwrap_or_default();
-        if Origin::of_host(owner, &metadata).map(Name::from).as_ref() != Some(name) {
-            return Err(Error::Taken { host_name });
-        }
+    } else if look_for(owner, api, name).await? == Unseen::Others {
+        return Err(Error::Taken { host_name });
     }
     let params = PatchParams::apply(managers::KUBELET).force();
     Ok(api.patch(&host_name, &params, &Patch::Apply(&desired)).await?)
+}
+
+/// Gives the copy that `metadata` describes the labels back by which it is found, if somebody took them away. The watch then
+/// shows it. Says whether that was done.
+pub async fn find_again(
+    owner: &Owner,
+    api: &Api<DynamicObject>,
+    metadata: &ObjectMeta,
+) -> Result<bool, kube::Error> {
+    let value = serde_json::to_value(metadata).unwrap_or_default();
+    let Some(origin) = Origin::of_host(owner, &value).filter(|origin| origin.is_stray(owner, &value)) else {
+        return Ok(false);
+    };
+    let name = metadata.name.as_deref().unwrap_or_default();
+    tracing::warn!(name, origin = %Name::from(origin.clone()), "a host copy lost its labels; it gets them back");
+    let patch = json!({"metadata": {
+        "uid": metadata.uid, "resourceVersion": metadata.resource_version, "labels": owner.scope(&origin.namespace),
+    }});
+    let params = PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+    match api.patch(name, &params, &Patch::Merge(&patch)).await {
+        // Gone, or changed meanwhile.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),
+        result => result.map(|_| true),
+    }
 }
 
 /// Removes `host`, if it is still there. The watch tells when it is gone.

@@ -7,7 +7,7 @@ use crate::world::{World, lock};
 use futures::StreamExt;
 use k3k_api::managers;
 use k3k_translate::Origin;
-use k3k_translate::data::{DataKind, copy};
+use k3k_translate::data::{DataKind, copy, excess};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::serde::de::DeserializeOwned;
 use kube::Resource;
@@ -15,6 +15,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
+use serde_json::Value;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -79,12 +80,8 @@ pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), E
     let Some(nested) = nested else {
         lock(&world.uses).lost(key);
         *last = None;
-        return match host.delete(&host_name, &DeleteParams::default()).await {
-            Err(error) if !error_is_not_found(&error) => {
-                Err(Error::Write { key: key.clone(), source: error })
-            }
-            _ => Ok(()),
-        };
+        let discarded = discard_copy(&host, &host_name).await;
+        return discarded.map_err(|source| Error::Write { key: key.clone(), source });
     };
     let version = nested.metadata.resource_version.clone().unwrap_or_default();
     let owners = lock(&world.uses).owners(key);
@@ -92,7 +89,8 @@ pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), E
         return Ok(());
     }
     let wanted = Some((version.clone(), owners.clone()));
-    if *last == wanted {
+    // Once it has users, what others do to it shows in `uses`, and it must be written again.
+    if owners.is_empty() && *last == wanted {
         return Ok(());
     }
     if existing == Existing::Unknown && !lock(&world.uses).is_written(key) {
@@ -100,24 +98,41 @@ pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), E
     }
     let copy = copy(&world.context.owner, *kind, &crate::watch::json(&nested), &owners)
         .map_err(|refusal| Error::Refused { key: key.clone(), refusal })?;
-    let params = PatchParams::apply(managers::KUBELET).force();
-    let mut written = host.patch(&host_name, &params, &Patch::Apply(&copy)).await;
+    let mut written = put(&host, &host_name, &copy).await;
     if let Err(kube::Error::Api(status)) = &written
         && status.code == 422
         && status.message.contains("immutable")
     {
         // A Secret's type, or what an immutable object said before its namesake: it takes another object to say it.
-        match host.delete(&host_name, &DeleteParams::default()).await {
-            Err(error) if !error_is_not_found(&error) => {
-                return Err(Error::Write { key: key.clone(), source: error });
-            }
-            _ => written = host.patch(&host_name, &params, &Patch::Apply(&copy)).await,
-        }
+        let discarded = discard_copy(&host, &host_name).await;
+        discarded.map_err(|source| Error::Write { key: key.clone(), source })?;
+        written = put(&host, &host_name, &copy).await;
     }
-    written.map_err(|source| Error::Write { key: key.clone(), source })?;
-    lock(&world.uses).written(key, &version, &owners);
+    let written = written.map_err(|source| Error::Write { key: key.clone(), source })?;
+    let copy = written.metadata.resource_version.unwrap_or_default();
+    lock(&world.uses).written(key, &version, &owners, &copy);
     *last = wanted;
     Ok(())
+}
+
+/// Applies a copy, and takes away what others put in.
+pub(crate) async fn put(
+    host: &Api<DynamicObject>,
+    host_name: &str,
+    copy: &Value,
+) -> Result<DynamicObject, kube::Error> {
+    let made =
+        host.patch(host_name, &PatchParams::apply(managers::KUBELET).force(), &Patch::Apply(copy)).await?;
+    let Some(patch) = excess(&crate::watch::json(&made), copy) else { return Ok(made) };
+    let params = PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+    host.patch(host_name, &params, &Patch::Merge(&patch)).await
+}
+
+async fn discard_copy(host: &Api<DynamicObject>, host_name: &str) -> Result<(), kube::Error> {
+    match host.delete(host_name, &DeleteParams::default()).await {
+        Err(error) if !error_is_not_found(&error) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Removes the copy of `key` again, if no pod came to use it. What cannot be removed now goes with the cluster.
@@ -126,9 +141,7 @@ pub async fn discard(world: &World, key: &Key) {
         return;
     }
     let host_name = world.context.owner.host_name(&key.1.namespace, &key.1.name);
-    if let Err(error) = world.host_api(key.0.kind()).delete(&host_name, &DeleteParams::default()).await
-        && !error_is_not_found(&error)
-    {
+    if let Err(error) = discard_copy(&world.host_api(key.0.kind()), &host_name).await {
         tracing::warn!(kind = key.0.kind(), name = %key.1, %error, "an unused copy stays in the host for now");
     }
 }

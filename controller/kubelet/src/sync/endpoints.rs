@@ -2,10 +2,10 @@
 //! the nested cluster makes slices of. What is allowed is said in [`k3k_translate::endpoints`].
 
 use crate::converge::{Next, Requests, queue};
-use crate::sync::copy;
 use crate::sync::pairs::{self, Lists, Pairs};
 use crate::sync::services::{is_selected, nested_service, notice};
 use crate::sync::told::joined;
+use crate::sync::{copy, repair};
 use crate::watch::{Name, follow, json, nested_name, origin};
 use crate::world::{World, lock};
 use futures::StreamExt;
@@ -58,6 +58,7 @@ pub async fn run(world: Arc<World>, sync: SyncConfig, notices: Notices, shutdown
     let ours = format!("{}={},{MANAGED_BY}={}", labels::CLUSTER_NAME, owner.cluster, managers::KUBELET);
     let theirs = format!("{MANAGED_BY}!={BY_SELECTOR}");
     let in_host = Api::namespaced_with(world.host.clone(), &owner.namespace, &slice());
+    let all_in_host = in_host.clone();
     let (host, host_changes) = follow(in_host, &slice(), watcher::Config::default().labels(&ours));
     let everywhere = Api::all_with(world.nested.clone(), &slice());
     let (nested, nested_changes) = follow(everywhere, &slice(), watcher::Config::default().labels(&theirs));
@@ -71,6 +72,7 @@ pub async fn run(world: Arc<World>, sync: SyncConfig, notices: Notices, shutdown
         () = pairs::follow(&*slices, 1, host_changes, &requests, made_for) => {}
         () = slices.follow_services(notices.services, &requests) => {}
         () = slices.follow_pods(notices.pods, &requests) => {}
+        () = repair::pairs(&*slices, &slices.world.context.owner, all_in_host, &requests) => {}
     }
 }
 

@@ -21,6 +21,22 @@ fn paths(refusals: &[Refusal]) -> Vec<&str> {
 }
 
 #[test]
+fn what_others_added_is_taken_away() {
+    let desired = json!({"spec": {"type": "ClusterIP", "selector": {"a": "b"}, "ports": [{"port": 80}]}});
+    let mut host = desired.clone();
+    host["metadata"] = json!({"uid": "u"});
+    host["spec"]["clusterIP"] = "10.96.7.7".into();
+    assert_eq!(correction(&host, &desired), None);
+    host["spec"]["ports"] = json!([{"port": 80}, {"port": 81}]);
+    host["spec"]["selector"]["c"] = "d".into();
+    let patch = correction(&host, &desired).unwrap();
+    assert_eq!(patch["metadata"], json!({"uid": "u"}));
+    assert_eq!(patch["spec"]["ports"], json!([{"port": 80}]), "a list is replaced");
+    assert_eq!(patch["spec"]["selector"], json!({"a": "b", "c": null}));
+    assert!(patch["spec"].as_object().unwrap().contains_key("loadBalancerSourceRanges"), "{patch}");
+}
+
+#[test]
 fn a_service_keeps_its_address_and_ports_and_finds_only_its_own_pods() {
     let host = host(&json!({
         "type": "NodePort", "clusterIP": "10.96.5.5", "clusterIPs": ["10.96.5.5"], "ipFamilies": ["IPv4"],

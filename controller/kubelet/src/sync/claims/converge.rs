@@ -2,6 +2,7 @@
 
 use super::Claims;
 use crate::converge::Next;
+use crate::sync::copy::{self, Unseen};
 use crate::watch::{Name, json, origin};
 use crate::world::{core, lock};
 use k3k_api::managers;
@@ -104,7 +105,7 @@ impl Claims {
         };
         let Some(host) = host else {
             if nested["spec"]["volumeName"].is_string() {
-                return Err(Error::Lost);
+                return self.unseen(name, host_name, Err(Error::Lost)).await;
             }
             return self.create_host(name, &host_name, &desired).await;
         };
@@ -141,21 +142,22 @@ impl Claims {
             PostParams { field_manager: Some(managers::KUBELET.to_owned()), ..PostParams::default() };
         match self.world.host_api("PersistentVolumeClaim").create(&params, &desired).await {
             Ok(_) => Ok(Next::Done),
-            // Ours, and the watch brings us back; or another's without our labels, which no watch of ours shows.
+            // Ours, and the watch shows it soon, once it has its labels; or another's.
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let there = self.world.host_api("PersistentVolumeClaim").get_metadata_opt(host_name).await;
-                let there = there.map_err(api("read the host claim"))?;
-                let metadata = there.and_then(|there| serde_json::to_value(there.metadata).ok());
-                match metadata
-                    .map(|metadata| Origin::of_host(&self.world.context.owner, &metadata).map(Name::from))
-                {
-                    Some(made_for) if made_for.as_ref() != Some(name) => {
-                        Err(Error::Taken { host_name: host_name.to_owned() })
-                    }
-                    _ => Ok(Next::Done),
-                }
+                self.unseen(name, host_name.to_owned(), Ok(Next::Retry)).await
             }
             Err(error) => Err(self.refusal(name, error, "create the host claim")),
+        }
+    }
+
+    /// What follows when the cache does not show the host claim, and `gone` when there is none.
+    async fn unseen(&self, name: &Name, host_name: String, gone: Result<Next, Error>) -> Result<Next, Error> {
+        let claims = self.world.host_api("PersistentVolumeClaim");
+        match copy::look_for(&self.world.context.owner, &claims, name).await {
+            Ok(Unseen::Ours) => Ok(Next::Done),
+            Ok(Unseen::Others) => Err(Error::Taken { host_name }),
+            Ok(Unseen::Nothing) => gone,
+            Err(error) => Err(api("look for the host claim")(error)),
         }
     }
 

@@ -6,6 +6,7 @@ mod events;
 
 use crate::converge::{Next, queue};
 use crate::sync::pairs::{self, Lists, Pairs};
+use crate::sync::repair;
 use crate::watch::{Name, follow, json, nested_name};
 use crate::world::{World, core, lock};
 use k3k_api::labels;
@@ -71,6 +72,7 @@ pub async fn run(world: Arc<World>, sync: SyncConfig, shutdown: CancellationToke
         // A class changes once in a blue moon, and any claim may name it.
         () = pairs::follow(&*claims, 3, class_changes, &requests, all) => {}
         () = claims.hear(&requests) => {}
+        () = repair::pairs(&*claims, &claims.world.context.owner, claims.world.host_api("PersistentVolumeClaim"), &requests) => {}
     }
 }
 

@@ -259,16 +259,35 @@ async fn a_quota_of_the_host_is_told_in_the_tenants_terms() {
 
 #[tokio::test]
 async fn lost_data_is_not_replaced_by_an_empty_volume() {
-    let Stage { claims, mut nested, .. } = stage(Seen {
+    let Stage { claims, mut nested, mut host, .. } = stage(Seen {
         nested: Some(bound("1Gi", "1Gi")),
         volume: Some(volume("n-uid", "Delete")),
         ..Seen::default()
     });
     let step = tokio::spawn(async move { claims.step(&name()).await });
+    host.expect("GET", HOST_CLAIMS).await.refuse(404, "NotFound", "it is not only out of sight");
     let call = nested.expect("POST", EVENTS).await;
     assert_eq!(call.body["reason"], "VolumeLost");
     call.accept();
     assert_eq!(step.await.unwrap(), Next::Done);
+}
+
+#[tokio::test]
+async fn a_host_claim_that_only_lost_its_labels_gets_them_back() {
+    let Stage { claims, host: mut calls, .. } = stage(Seen {
+        nested: Some(bound("1Gi", "1Gi")),
+        volume: Some(volume("n-uid", "Delete")),
+        ..Seen::default()
+    });
+    let step = tokio::spawn(async move { claims.step(&name()).await });
+    let mut stray = host("n-uid", &has("1Gi"))["metadata"].clone();
+    stray["labels"] = Value::Null;
+    let meta = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": stray});
+    calls.expect("GET", HOST_CLAIMS).await.answer(200, &meta);
+    let call = calls.expect("PATCH", HOST_CLAIMS).await;
+    assert_eq!(call.body["metadata"]["labels"]["k3k.io/clusterName"], "dev");
+    call.accept();
+    assert_eq!(step.await.unwrap(), Next::Done, "and nobody is told that data are lost");
 }
 
 #[tokio::test]

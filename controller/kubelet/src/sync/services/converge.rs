@@ -7,7 +7,8 @@ use crate::watch::{Name, json, origin};
 use crate::world::core;
 use k3k_api::managers;
 use k3k_translate::service::{
-    Desired, inside_only, is_current, needs_replacing, told_ports, told_status, translate, without,
+    Desired, correction, has_other_ports, inside_only, is_current, needs_replacing, told_ports, told_status,
+    translate, without,
 };
 use k3k_translate::status::for_tenant;
 use k3k_translate::{Origin, Refusal};
@@ -158,10 +159,8 @@ impl Services {
         let (mut free_address, mut free_ports) = (false, false);
         loop {
             let wanted = without(desired, free_address, free_ports);
-            let written =
-                copy::write(&self.world.context.owner, &self.host_services(), name, &wanted, host).await;
-            match written {
-                Ok(made) => return self.tell_back(name, nested, &json(&made)).await,
+            match self.put(name, host, &wanted).await {
+                Ok(made) => return self.tell_back(name, nested, &made).await,
                 Err(copy::Error::Api(error)) => match taken(&error) {
                     Some(TakenInHost::Address) if !free_address => free_address = true,
                     Some(TakenInHost::NodePort) if !free_ports => free_ports = true,
@@ -170,6 +169,28 @@ impl Services {
                 Err(taken) => return Err(Error::Taken(taken)),
             }
         }
+    }
+
+    /// Applies the copy, and takes away what others added to it. A port of others goes first: it may have the name or the node
+    /// port of ours.
+    async fn put(&self, name: &Name, host: Option<&Value>, wanted: &Value) -> Result<Value, copy::Error> {
+        if let Some(host) = host.filter(|host| has_other_ports(host, wanted)) {
+            self.correct(host, wanted).await?;
+        }
+        let made = copy::write(&self.world.context.owner, &self.host_services(), name, wanted, host).await?;
+        let made = json(&made);
+        Ok(self.correct(&made, wanted).await?.unwrap_or(made))
+    }
+
+    async fn correct(&self, host: &Value, wanted: &Value) -> Result<Option<Value>, kube::Error> {
+        let Some(patch) = correction(host, wanted) else { return Ok(None) };
+        let params =
+            PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+        let host_name = host["metadata"]["name"].as_str().unwrap_or_default();
+        self.host_services()
+            .patch(host_name, &params, &Patch::Merge(&patch))
+            .await
+            .map(|made| Some(json(&made)))
     }
 
     /// A refusal of the host in the tenant's terms.

@@ -7,6 +7,7 @@ mod exchange;
 use crate::converge::{Next, Requests, queue};
 use crate::sync::endpoints::{self, Notices};
 use crate::sync::pairs::{self, Lists, Pairs};
+use crate::sync::repair;
 use crate::sync::told::{self, Told, joined};
 use crate::watch::{Change, Name, follow, json, nested_name};
 use crate::world::{World, core};
@@ -77,6 +78,7 @@ pub async fn run(
         () = pairs::follow(&*services, NESTED, nested_changes, &requests, of_nested) => {}
         () = pairs::follow(&*services, HOST, host_changes, &requests, made_for) => {}
         () = follow_endpoints => {}
+        () = repair::pairs(&*services, &services.world.context.owner, services.host_services(), &requests) => {}
     }
 }
 

@@ -107,6 +107,8 @@ async fn node_ports_that_another_nested_service_has_are_given_back() {
     let step = tokio::spawn(async move { services.step(&name).await });
     let call = host.expect("PATCH", &in_host()).await;
     assert_eq!(call.body["metadata"]["uid"], "h-uid", "over this copy and no other");
+    call.refuse(422, "Invalid", "spec.ports[0].nodePort: provided port is already allocated");
+    let call = host.expect("PATCH", &in_host()).await;
     let mut kept = call.body.clone();
     kept["spec"]["ports"][0]["nodePort"] = 31234.into();
     call.answer(200, &kept);
@@ -117,6 +119,35 @@ async fn node_ports_that_another_nested_service_has_are_given_back() {
     );
     host.expect("DELETE", &in_host()).await.answer(200, &object!({"kind": "Status", "status": "Success"}));
     assert_eq!(step.await.unwrap(), Next::Retry);
+}
+
+#[tokio::test]
+async fn what_others_added_to_the_copy_is_taken_away() {
+    let wanted = nested_service("ClusterIP", None);
+    let Stage { services, mut host, name, .. } = staged(&wanted, |copy| {
+        copy["spec"]["ports"][0]["port"] = 81.into();
+    });
+    let step = tokio::spawn(async move { services.step(&name).await });
+    let call = host.expect("PATCH", &in_host()).await;
+    assert_eq!(call.headers["content-type"], "application/merge-patch+json", "their port first");
+    assert_eq!(call.body["metadata"]["uid"], "h-uid");
+    assert_eq!(call.body["spec"]["ports"][0]["port"], wanted["spec"]["ports"][0]["port"]);
+    call.accept();
+    let call = host.expect("PATCH", &in_host()).await;
+    assert_eq!(call.headers["content-type"], "application/apply-patch+yaml");
+    let mut made = call.body.clone();
+    made["metadata"]["uid"] = "h-uid".into();
+    made["spec"]["trafficDistribution"] = "PreferClose".into();
+    call.answer(200, &made);
+    let call = host.expect("PATCH", &in_host()).await;
+    assert_eq!(call.headers["content-type"], "application/merge-patch+json");
+    assert!(
+        call.body["spec"].as_object().unwrap()["trafficDistribution"].is_null(),
+        "then what else they added"
+    );
+    made["spec"]["trafficDistribution"] = Value::Null;
+    call.answer(200, &made);
+    assert_eq!(step.await.unwrap(), Next::Done);
 }
 
 #[tokio::test]
