@@ -169,6 +169,7 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         policy_name: None,
         policy: None,
         capacity: BTreeMap::new(),
+        nodes: Vec::new(),
         live: Live::default(),
         named_secrets: HashMap::new(),
         offered: k3k_api::offered::Offered::default(),
