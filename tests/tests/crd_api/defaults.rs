@@ -30,7 +30,10 @@ async fn an_empty_cluster_gets_the_defaults() -> Result<()> {
             "sync": {
                 "services": enabled, "configMaps": enabled, "secrets": enabled, "persistentVolumeClaims": enabled,
                 "ingresses": { "enabled": false, "disableTLSSecretTranslation": false },
-                "priorityClasses": disabled, "storageClasses": disabled,
+                "podDisruptionBudgets": disabled, "networkPolicies": disabled,
+                "priorityClasses": { "enabled": false, "maxValue": 0 },
+                "storageClasses": disabled, "ingressClasses": disabled, "runtimeClasses": disabled,
+                "hostPriorityClasses": disabled,
             },
         });
         let mut object = cluster("empty", &json!({}));
