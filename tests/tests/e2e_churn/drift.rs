@@ -1,12 +1,14 @@
 //! Hands that meddle with the host's copies, and with what they are copies of.
 
 use super::agree::{differences, is_copy, text};
-use super::faults::{Faults, Victim, say};
+use super::faults::say;
 use super::sides::Sides;
 use super::until_agreed;
 use anyhow::{Context, Result, ensure};
-use k3k_api::labels::{CLUSTER_NAME, VIRTUAL_NAME, VIRTUAL_NAMESPACE, VIRTUAL_NAMESPACE_LABEL};
-use k3k_tests::nested::NestedCluster;
+use k3k_api::labels::{
+    self, CLUSTER_NAME, VIRTUAL_NAME, VIRTUAL_NAMESPACE, VIRTUAL_NAMESPACE_LABEL, component,
+};
+use k3k_tests::nested::{NestedCluster, WithoutController};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -118,6 +120,15 @@ async fn meddle(sides: &Sides, kind: &str, of: &str, hand: Hand) -> Result<Strin
     Ok(uid)
 }
 
+/// Ends all virtual kubelets. The controller starts them again once it runs again, which is when the guard is dropped.
+fn leave(cluster: &NestedCluster) -> Result<WithoutController> {
+    let without_controller = WithoutController::stop()?;
+    let selector = format!("{}={}", labels::COMPONENT, component::KUBELET);
+    cluster.on_host(&["scale", "deployment", &format!("k3k-{}-kubelet", cluster.name), "--replicas=0"])?;
+    cluster.on_host(&["wait", "pods", "-l", &selector, "--for=delete", "--timeout=240s"])?;
+    Ok(without_controller)
+}
+
 pub(crate) async fn run() -> Result<()> {
     let cluster = NestedCluster::create("e2e-drift")?;
     let sides = Sides::of(&cluster).await?;
@@ -143,8 +154,7 @@ pub(crate) async fn run() -> Result<()> {
     }
 
     say("all at once, and nobody looks");
-    let mut faults = Faults { sides: &sides, random: fastrand::Rng::new() };
-    faults.kill(Victim::Kubelet).await?;
+    let away = leave(&cluster)?;
     for (kind, of, hand) in CASES {
         // What is deleted cannot be written to as well.
         if matches!(hand, Hand::Writes(_))
@@ -155,6 +165,7 @@ pub(crate) async fn run() -> Result<()> {
             meddle(&sides, kind, of, hand).await?;
         }
     }
+    drop(away);
     until_agreed(&sides, differences).await?;
 
     // A host pod that goes takes its pod along, as a node's does; its controller makes another.
@@ -176,10 +187,11 @@ pub(crate) async fn run() -> Result<()> {
 
     // What loses its place in our lists while nobody looks, and what it stands for as well, does not stay behind.
     say("orphans without a name");
-    faults.kill(Victim::Kubelet).await?;
+    let away = leave(&cluster)?;
     for (kind, of) in [("Service", "web"), ("Pod", "web-"), ("PersistentVolumeClaim", "disk")] {
         meddle(&sides, kind, of, Hand::Writes(no_identity)).await?;
     }
     cluster.run(&["delete", "deployment,service,pvc", "--all", "--wait=false"])?;
+    drop(away);
     until_agreed(&sides, differences).await
 }
