@@ -74,7 +74,8 @@ fn kubectl_top_shows_what_the_host_measures() -> Result<()> {
     let of_node = |path: &str| cluster.run(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/{path}")]);
 
     // A host without a metrics API: an error, and no figures.
-    let text = of_node("metrics/resource")?;
+    // The Service leads to the virtual kubelet soon after the cluster is ready.
+    let text = eventually("the node answers", || of_node("metrics/resource"), |_| true)?;
     ensure!(text.contains("\nscrape_error 1") && !text.contains("cpu_usage"), "{text}");
     assert_eq!(serde_json::from_str::<Value>(&of_node("stats/summary")?)?["pods"], json!([]));
 
