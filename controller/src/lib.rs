@@ -6,6 +6,7 @@ pub mod metrics;
 
 use anyhow::Context as _;
 use args::Args;
+use backon::{ExponentialBuilder, Retryable as _};
 use cluster::events::Events;
 use cluster::health::Registry as HealthRegistry;
 use cluster::host::Host;
@@ -13,7 +14,8 @@ use cluster::memory::Memory;
 use cluster::retry::Retries;
 use cluster::{Context, watch};
 use k3k_runtime::lease::{Lease, LeaseParams};
-use k3k_runtime::{ready::Readiness, shutdown};
+use k3k_runtime::ready::{Latch, Readiness};
+use k3k_runtime::shutdown;
 use kube::runtime::reflector::ObjectRef;
 use metrics::Metrics;
 use std::sync::Arc;
@@ -29,8 +31,10 @@ const LEASE_DURATION: Duration = Duration::from_secs(15);
 pub async fn run(args: Args) -> anyhow::Result<()> {
     args.log.init()?;
     let shutdown = shutdown::on_signal().context("listening for signals")?;
-    let client =
-        kube::Client::try_default().await.context("no host cluster: no kubeconfig and not in a pod")?;
+    let mut host = kube::Config::infer().await.context("no host cluster: no kubeconfig and not in a pod")?;
+    // Who asks tries again by itself, and sooner: the client's own repetitions double without a limit of minutes.
+    host.default_retry = false;
+    let client = kube::Client::try_from(host).context("a client of the host")?;
     serve(args, client, shutdown).await
 }
 
@@ -41,17 +45,46 @@ pub async fn serve(args: Args, client: kube::Client, shutdown: CancellationToken
     let readiness = Readiness::default();
     let latch = readiness.latch("host");
     let admin = tokio::spawn(args.admin.serve(Arc::new(registry), readiness, shutdown.clone()));
-    client.apiserver_version().await.context("the host's API does not answer")?;
-    // Ready is who could act at once: a second controller that waits for the Lease is ready too.
-    latch.set();
-    let leading = lead(&args, client, metrics, &shutdown);
-    tokio::pin!(leading);
+    let acting = act(&args, client, metrics, latch, &shutdown);
+    tokio::pin!(acting);
     tokio::select! {
-        ended = &mut leading => return ended,
+        ended = &mut acting => return ended,
         ended = admin => ended.context("the admin endpoints")?.context("the admin endpoints")?,
     }
     // The admin endpoints end first when the process is told to: the Lease is still to be given up.
-    leading.await
+    acting.await
+}
+
+/// Waits for the host, then acts whenever the Lease is held, until told to end. An outage of the host ends nothing: a process
+/// that exits is started again later each time.
+async fn act(
+    args: &Args,
+    client: kube::Client,
+    metrics: Metrics,
+    latch: Latch,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        () = host_answers(&client) => {}
+        () = shutdown.cancelled() => return Ok(()),
+    }
+    // Ready is who could act at once: a second controller that waits for the Lease is ready too.
+    latch.set();
+    while !shutdown.is_cancelled() {
+        Box::pin(lead(args, client.clone(), metrics.clone(), shutdown)).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the host's API answers. It may be starting, as we are.
+async fn host_answers(client: &kube::Client) {
+    let intervals = ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_jitter();
+    let intervals = intervals.with_max_delay(Duration::from_secs(5)).without_max_times();
+    let answered = (|| client.apiserver_version())
+        .retry(intervals)
+        .notify(|error, wait| tracing::warn!(%error, ?wait, "the host's API does not answer yet"));
+    // It is asked without end, so that there is no error.
+    let _ = answered.await;
 }
 
 /// Waits for the Lease, then acts until it is lost or the process is told to end.
@@ -79,18 +112,12 @@ async fn lead(
         }
     }
     tracing::info!(identity, "leading");
-    let work = shutdown.child_token();
-    let running = reconcile_clusters(args, client, metrics, identity, work.clone());
-    tokio::pin!(running);
-    let lost = tokio::select! {
-        () = &mut running => false,
-        () = lease.lost() => true,
-    };
-    lease.release().await;
-    if lost {
-        // Another controller acts from now on: stop at once, mid-reconcile. A restart waits for the Lease again.
-        anyhow::bail!("the Lease {:?} in namespace {:?} was lost", LEASE, args.namespace);
+    tokio::select! {
+        () = reconcile_clusters(args, client, metrics, identity, shutdown.child_token()) => {}
+        // Another controller acts from now on: all stops at once, mid-reconcile.
+        () = lease.lost() => tracing::warn!("stopped to act: the Lease {LEASE:?} in namespace {:?} was lost", args.namespace),
     }
+    lease.release().await;
     Ok(())
 }
 

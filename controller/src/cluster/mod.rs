@@ -18,6 +18,7 @@ pub mod plan;
 pub mod pods;
 pub mod priority_class;
 pub mod reconcile;
+pub mod restart;
 pub mod retry;
 pub mod status;
 pub mod validate;

@@ -3,7 +3,7 @@
 use super::build::{Kind, nodes};
 use super::caches::Caches;
 use super::memory::Memory;
-use super::{Context, Guarded, reconcile};
+use super::{Context, Guarded, reconcile, restart};
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt as _};
 use k3k_api::labels;
@@ -31,7 +31,7 @@ const OWNED: [Kind; 3] = [Kind::Service, Kind::StatefulSet, Kind::Deployment];
 pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Guarded>) {
     let (clusters, writer) = reflector::store::<Guarded>();
     let stream = watcher(Api::<Guarded>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
+        .backoff(restart::after_errors())
         .modify(|cluster: &mut Guarded| cluster.meta_mut().managed_fields = None)
         .reflect(writer)
         .applied_objects()
@@ -40,7 +40,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
             predicates::generation.combine(predicates::finalizers).combine(predicates::labels),
             PredicateConfig::default(),
         );
-    let mut controller = Controller::for_stream(stream, clusters.clone());
+    let mut controller = Controller::for_stream(stream, clusters.clone()).trigger_backoff(restart::NoPause);
 
     let mut owned = Vec::new();
     for kind in OWNED {
@@ -50,8 +50,10 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     }
 
     let (pods, writer) = reflector::store::<Pod>();
-    let stream =
-        watcher(Api::<Pod>::all(client.clone()), ours()).default_backoff().modify(trim_pod).reflect(writer);
+    let stream = watcher(Api::<Pod>::all(client.clone()), ours())
+        .backoff(restart::after_errors())
+        .modify(trim_pod)
+        .reflect(writer);
     controller = controller.watches_stream(stream.touched_objects(), |pod: Pod| {
         let name = pod.labels().get(labels::CLUSTER).cloned();
         name.zip(pod.namespace()).map(|(name, namespace)| ObjectRef::new(&name).within(&namespace))
@@ -60,7 +62,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     let (namespaces, writer) = reflector::store::<PartialObjectMeta<Namespace>>();
     let claimed = watcher::Config::default().labels(&format!("{}=true", labels::CLUSTER_NAMESPACE));
     let stream = watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), claimed)
-        .default_backoff()
+        .backoff(restart::after_errors())
         .modify(|namespace| trim_metadata(&mut namespace.metadata))
         .reflect(writer);
     let known = clusters.clone();
@@ -74,7 +76,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
 
     let (host_nodes, writer) = reflector::store::<Node>();
     let stream = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
+        .backoff(restart::after_errors())
         .modify(trim_node)
         .reflect(writer);
     let (known, offered, remembered) = (clusters.clone(), host_nodes.clone(), memory.clone());
@@ -91,7 +93,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
 
     let (quotas, writer) = reflector::store::<ResourceQuota>();
     let stream = watcher(Api::<ResourceQuota>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
+        .backoff(restart::after_errors())
         .modify(trim_quota)
         .reflect(writer);
     let known = clusters.clone();
@@ -104,7 +106,8 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     let bound = (clusters.clone(), namespaces.clone());
     let remembered = memory.clone();
     let policies = Api::<PartialObjectMeta<VirtualClusterPolicy>>::all(client.clone());
-    let stream = watcher(policies, watcher::Config::default()).default_backoff().touched_objects();
+    let stream =
+        watcher(policies, watcher::Config::default()).backoff(restart::after_errors()).touched_objects();
     controller = controller.watches_stream(stream, move |policy: PartialObjectMeta<VirtualClusterPolicy>| {
         remembered.surroundings_changed();
         let (clusters, namespaces) = &bound;
@@ -120,7 +123,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     let (refusals, writer) = reflector::store::<Event>();
     let failed = watcher::Config::default().fields("reason=FailedCreate,involvedObject.kind=StatefulSet");
     let stream = watcher(Api::<Event>::all(client.clone()), failed)
-        .default_backoff()
+        .backoff(restart::after_errors())
         .modify(|event| trim_metadata(&mut event.metadata))
         .reflect(writer);
     let known = clusters.clone();
@@ -200,7 +203,7 @@ fn owned_objects(
     let store = writer.as_reader();
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
     let stream = watcher(api, ours())
-        .default_backoff()
+        .backoff(restart::after_errors())
         .modify(|object| {
             object.metadata.managed_fields = None;
             trim_status(object);
@@ -285,3 +288,7 @@ fn offers(all: &[Arc<Node>]) -> u64 {
     serde_json::to_string(&shown).unwrap_or_default().hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! Offering classes of the host inside nested clusters.
 
 use crate::cluster::offered::{Class, is_offered};
+use crate::cluster::restart;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k3k_api::labels::{CLUSTER_NAME, SYNC_FROM_HOST, SYNC_SOURCE};
 use k3k_api::managers;
@@ -59,7 +60,7 @@ impl<K: Class> Kept<K> {
     async fn follow(&self, host: Client, changed: &impl Fn()) {
         let (reader, writer) = reflector::store::<K>();
         let stream = watcher(Api::all(host), watcher::Config::default())
-            .default_backoff()
+            .backoff(restart::after_errors())
             .modify(|class: &mut K| class.meta_mut().managed_fields = None)
             .reflect(writer);
         stream
