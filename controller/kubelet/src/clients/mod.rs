@@ -2,6 +2,7 @@
 
 mod fence;
 mod pace;
+pub mod signed;
 
 use crate::config::{Config, Files};
 use fence::Fence;

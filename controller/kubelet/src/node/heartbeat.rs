@@ -2,14 +2,14 @@
 
 use super::mirrored::sweep;
 use super::{node, status};
+use crate::clients::signed;
 use crate::config::{Config, Files};
 use futures::FutureExt;
-use k3k_api::managers;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use serde_json::json;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -62,7 +62,7 @@ impl Heartbeat {
             sweep(&self.nested, &self.config.node_name).await?;
         }
         let nodes: Api<Node> = Api::all(self.nested.clone());
-        let params = PatchParams::apply(managers::KUBELET).force();
+        let params = signed::apply();
         let name = self.config.node_name.clone();
         let error = |action| {
             let node = name.clone();
@@ -158,7 +158,7 @@ pub(super) async fn renew(nested: &Client, name: &str, uid: Option<&str>) -> Res
         lease["metadata"]["ownerReferences"] =
             json!([{"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}]);
     }
-    let params = PatchParams::apply(managers::KUBELET).force();
+    let params = signed::apply();
     let renewed = leases.patch(name, &params, &Patch::Apply(lease)).await;
     renewed.map(drop).map_err(Error::on("renew the lease", name))
 }

@@ -2,13 +2,14 @@
 
 use super::heartbeat::{Error, RENEWAL, RETRY, RETRY_FIRST, SILENCE, renew};
 use super::{resources, runtime};
+use crate::clients::signed;
 use crate::config::Config;
 use futures::future::try_join_all;
 use k3k_api::host_node::HostNode;
-use k3k_api::{labels, managers};
+use k3k_api::labels;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -154,7 +155,7 @@ impl Mirrored {
         if is_written && present.is_some() {
             return renew(&self.nested, &host.name, uid.as_deref()).await.map(|()| uid);
         }
-        let params = PatchParams::apply(managers::KUBELET).force();
+        let params = signed::apply();
         let object = node(host, present.as_ref());
         let applied = nodes.patch(&host.name, &params, &Patch::Apply(object)).await;
         let uid = applied.map_err(error("apply the object"))?.metadata.uid;

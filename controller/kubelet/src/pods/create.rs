@@ -4,6 +4,7 @@ use super::{Error, Pods};
 use crate::converge::Next;
 use crate::sync::copy::Unseen;
 use crate::sync::data::{Existing, discard, write};
+use crate::sync::denied::denied;
 use crate::uses::Key;
 use crate::watch::Name;
 use crate::world::{World, lock};
@@ -11,7 +12,7 @@ use futures::future::{join, join_all, try_join};
 use k3k_api::labels::VIRTUAL_GENERATION;
 use k3k_api::v1beta1::SyncedKind;
 use k3k_translate::pod::{Translated, amounts, mutable, translate};
-use k3k_translate::status::{for_tenant, refused};
+use k3k_translate::status::refused;
 use k3k_translate::{Origin, Refusal, class};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
@@ -89,7 +90,8 @@ impl Pods {
             }
             Err(error) => {
                 join_all(missing.iter().map(|key| discard(world, key))).await;
-                return Err(self.refusal(name, &host_name, error));
+                return Err(denied(&world.context.owner, name, error)
+                    .map_or_else(Error::api("create the host pod"), Error::Denied));
             }
         };
         let uid = made.metadata.uid.unwrap_or_default();
@@ -118,20 +120,6 @@ impl Pods {
             classes.get_metadata_opt(name).await.map_err(Error::api("read the pod's PriorityClass"))?;
         let class = class.and_then(|class| serde_json::to_value(class).ok()).unwrap_or_default();
         Ok(class::priority(&context.owner, sync, offered, &class))
-    }
-
-    /// What it means that the host did not take the pod.
-    fn refusal(&self, name: &Name, host_name: &str, error: kube::Error) -> Error {
-        match error {
-            kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => {
-                let owner = &self.world.context.owner;
-                let message =
-                    for_tenant(&status.message, host_name, &owner.namespace, &name.name, &name.namespace);
-                let reason = if status.code == 403 { "HostAdmissionDenied" } else { "HostRejected" };
-                Error::Denied { reason, message }
-            }
-            source => Error::Api { action: "create the host pod", source },
-        }
     }
 
     /// Copies what the pod needs and the host does not have yet, before there is a pod to mount it: a name that is another's must stop us
@@ -167,7 +155,7 @@ impl Pods {
         let world = &self.world;
         let Some(nested) = world.nested_pod(name) else { return };
         let reason = match error {
-            Error::Denied { reason, .. } => reason,
+            Error::Denied(denied) => denied.reason,
             Error::Taken { .. } | Error::Data(_) => "HostNameTaken",
             _ => "NotSupported",
         };

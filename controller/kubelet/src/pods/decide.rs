@@ -1,5 +1,6 @@
 //! What one nested pod and its host pod call for. Pure, so that every case is a line in a test.
 
+use crate::sync::copy::is_ending;
 use serde_json::Value;
 
 /// The next act for a pair of pods.
@@ -86,10 +87,6 @@ fn end_host(host: &Value, wanted: Option<u32>) -> Act {
 
 fn uid(object: &Value) -> Option<String> {
     object.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned)
-}
-
-fn is_ending(object: &Value) -> bool {
-    object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
 }
 
 fn is_finished(pod: &Value) -> bool {

@@ -7,6 +7,7 @@ mod secret;
 
 use crate::converge::{Next, Requests};
 use crate::sync::copy::{self, Unseen};
+use crate::sync::denied::Denied;
 use crate::watch::{Change, Listed, Name, nested_name, origin};
 use crate::world::{World, lock};
 use decide::{Act, decide};
@@ -22,13 +23,8 @@ pub enum Error {
     #[error("{0}")]
     Refused(#[from] Refusal),
     /// The host's admission or validation refused the host pod.
-    #[error("{message}")]
-    Denied {
-        /// The waiting reason that the tenant sees.
-        reason: &'static str,
-        /// In the host's words, with the tenant's names.
-        message: String,
-    },
+    #[error("{0}")]
+    Denied(Denied),
     /// The host name of the pod is taken by something that is not ours.
     #[error("the host already has a pod {host_name} that was not made for this one; rename the pod")]
     Taken {
@@ -52,7 +48,7 @@ impl Error {
     /// Whether the tenant or the host's policy must change before it can go better.
     fn is_final(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Denied { .. } | Self::Taken { .. } => true,
+            Self::Refused(_) | Self::Denied(_) | Self::Taken { .. } => true,
             Self::Data(error) => matches!(error, crate::sync::data::Error::Taken { .. }),
             Self::Api { .. } => false,
         }

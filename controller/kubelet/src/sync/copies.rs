@@ -199,7 +199,7 @@ impl<K: Kind> Copies<K> {
             // The object itself must change, and a change brings us back.
             Error::Refused(_) => ("NotSupported", Next::Done),
             Error::Taken(_) => ("HostNameTaken", Next::Refused),
-            Error::Denied { reason, .. } => (*reason, Next::Refused),
+            Error::Denied(denied) => (denied.reason, Next::Refused),
         };
         let message = error.to_string();
         tracing::info!(kind = kind.kind, object = %name, reason, message, "an object is not copied as its tenant asked");

@@ -1,9 +1,9 @@
 //! One host copy: written over nothing but itself, and removed only while it is that very object.
 
+use crate::clients::signed;
 use crate::watch::Name;
-use k3k_api::managers;
 use k3k_translate::{Origin, Owner};
-use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, Preconditions};
 use serde_json::{Value, json};
 
 /// Why a copy was not written.
@@ -59,7 +59,7 @@ pub async fn write(
     } else if look_for(owner, api, name).await? == Unseen::Others {
         return Err(Error::Taken { host_name });
     }
-    let params = PatchParams::apply(managers::KUBELET).force();
+    let params = signed::apply();
     Ok(api.patch(&host_name, &params, &Patch::Apply(&desired)).await?)
 }
 
@@ -79,7 +79,7 @@ pub async fn find_again(
     let patch = json!({"metadata": {
         "uid": metadata.uid, "resourceVersion": metadata.resource_version, "labels": owner.scope(&origin.namespace),
     }});
-    let params = PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+    let params = signed::patch();
     match api.patch(name, &params, &Patch::Merge(&patch)).await {
         // Gone, or changed meanwhile.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),

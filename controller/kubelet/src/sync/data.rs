@@ -1,17 +1,17 @@
 //! ConfigMaps and Secrets that pods use.
 
+use crate::clients::signed;
 use crate::converge::{Next, Requests};
 use crate::uses::Key;
 use crate::watch::Name;
 use crate::world::{World, lock};
 use futures::StreamExt;
-use k3k_api::managers;
 use k3k_translate::Origin;
 use k3k_translate::data::{DataKind, copy, excess};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::serde::de::DeserializeOwned;
 use kube::Resource;
-use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch};
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -121,10 +121,9 @@ pub(crate) async fn put(
     host_name: &str,
     copy: &Value,
 ) -> Result<DynamicObject, kube::Error> {
-    let made =
-        host.patch(host_name, &PatchParams::apply(managers::KUBELET).force(), &Patch::Apply(copy)).await?;
+    let made = host.patch(host_name, &signed::apply(), &Patch::Apply(copy)).await?;
     let Some(patch) = excess(&crate::watch::json(&made), copy) else { return Ok(made) };
-    let params = PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+    let params = signed::patch();
     host.patch(host_name, &params, &Patch::Merge(&patch)).await
 }
 

@@ -1,11 +1,11 @@
 //! Events of the host about tenants' pods, retold inside.
 
+use crate::clients::signed;
 use crate::watch::json;
 use crate::world::{World, core, lock};
 use futures::StreamExt;
-use k3k_api::managers;
 use k3k_translate::event::retell;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde_json::Value;
@@ -43,9 +43,7 @@ async fn one(world: &World, event: &Value) {
     let Some(nested) = retell(&world.context.owner, event, &origin, &world.context.node_name) else { return };
     let name = nested["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let api = world.nested_api("Event", &origin.namespace);
-    if let Err(error) =
-        api.patch(&name, &PatchParams::apply(managers::KUBELET).force(), &Patch::Apply(&nested)).await
-    {
+    if let Err(error) = api.patch(&name, &signed::apply(), &Patch::Apply(&nested)).await {
         tracing::debug!(event = name, %error, "an event of the host was not retold");
     }
 }

@@ -4,6 +4,7 @@ pub mod claims;
 pub mod copies;
 pub mod copy;
 pub mod data;
+pub mod denied;
 pub mod drift;
 pub mod endpoints;
 pub mod events;

@@ -1,17 +1,18 @@
 //! One step for one claim.
 
 use super::Claims;
+use crate::clients::signed;
 use crate::converge::Next;
+use crate::sync::copy::is_ending;
 use crate::sync::copy::{self, Unseen};
+use crate::sync::denied::{Denied, denied};
 use crate::watch::{Name, json, origin};
 use crate::world::{core, lock};
-use k3k_api::managers;
-use k3k_translate::status::for_tenant;
 use k3k_translate::storage::{
     Stage, capacity_request, claim, claim_status, is_retained, stage, volume, volume_name,
 };
 use k3k_translate::{Origin, Refusal};
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, Preconditions};
 use serde_json::{Value, json as object};
 
 /// Why a claim is not served, or not up to date.
@@ -34,8 +35,8 @@ pub(super) enum Error {
     #[error("the host already has a claim {host_name} that was not made for this one; rename the claim")]
     Taken { host_name: String },
     /// The host's admission, quota or validation said no.
-    #[error("{message}")]
-    Denied { reason: &'static str, message: String },
+    #[error("{0}")]
+    Denied(Denied),
     /// One of the two API servers did not do as asked.
     #[error("cannot {action}: {source}")]
     Api { action: &'static str, source: kube::Error },
@@ -47,10 +48,6 @@ fn api(action: &'static str) -> impl FnOnce(kube::Error) -> Error {
 
 fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object["metadata"][key].as_str().unwrap_or_default()
-}
-
-fn is_ending(object: &Value) -> bool {
-    object["metadata"]["deletionTimestamp"].is_string()
 }
 
 impl Claims {
@@ -138,8 +135,7 @@ impl Claims {
     async fn create_host(&self, name: &Name, host_name: &str, desired: &Value) -> Result<Next, Error> {
         let desired: DynamicObject = serde_json::from_value(desired.clone())
             .map_err(|error| api("shape the host claim")(kube::Error::SerdeError(error)))?;
-        let params =
-            PostParams { field_manager: Some(managers::KUBELET.to_owned()), ..PostParams::default() };
+        let params = signed::create();
         match self.world.host_api("PersistentVolumeClaim").create(&params, &desired).await {
             Ok(_) => Ok(Next::Done),
             // Ours, and the watch shows it soon, once it has its labels; or another's.
@@ -161,19 +157,10 @@ impl Claims {
         }
     }
 
-    /// A refusal of the host in the tenant's terms.
+    /// What it means that the host did not take the copy.
     fn refusal(&self, name: &Name, error: kube::Error, action: &'static str) -> Error {
-        match error {
-            kube::Error::Api(status) if [400, 403, 422].contains(&status.code) => {
-                let owner = &self.world.context.owner;
-                let host_name = owner.host_name(&name.namespace, &name.name);
-                let message =
-                    for_tenant(&status.message, &host_name, &owner.namespace, &name.name, &name.namespace);
-                let reason = if status.code == 403 { "HostAdmissionDenied" } else { "HostRejected" };
-                Error::Denied { reason, message }
-            }
-            source => Error::Api { action, source },
-        }
+        let failed = |source| Error::Api { action, source };
+        denied(&self.world.context.owner, name, error).map_or_else(failed, Error::Denied)
     }
 
     /// Asks the host for the size that the tenant asks for by now.
@@ -186,8 +173,7 @@ impl Claims {
             "metadata": {"uid": text(host, "uid")},
             "spec": {"resources": {"requests": {"storage": wanted}}},
         });
-        let params =
-            PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+        let params = signed::patch();
         let claims = self.world.host_api("PersistentVolumeClaim");
         match claims.patch(text(host, "name"), &params, &Patch::Merge(&patch)).await {
             Err(error) if is_another(&error) => Ok(()),
@@ -213,8 +199,7 @@ impl Claims {
     async fn create_volume(&self, wanted: &Value) -> Result<(), Error> {
         let wanted: DynamicObject = serde_json::from_value(wanted.clone())
             .map_err(|error| api("shape the nested volume")(kube::Error::SerdeError(error)))?;
-        let params =
-            PostParams { field_manager: Some(managers::KUBELET.to_owned()), ..PostParams::default() };
+        let params = signed::create();
         match self.volumes_api().create(&params, &wanted).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
             result => result.map(drop).map_err(api("create the nested volume")),
@@ -223,8 +208,7 @@ impl Claims {
 
     async fn grow_volume(&self, present: &Value, capacity: &Value) -> Result<(), Error> {
         let patch = object!({"metadata": {"uid": text(present, "uid")}, "spec": {"capacity": capacity}});
-        let params =
-            PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+        let params = signed::patch();
         let result = self.volumes_api().patch(text(present, "name"), &params, &Patch::Merge(&patch)).await;
         gone_is_fine(result.map(drop)).map_err(api("write the nested volume's size"))
     }
@@ -238,8 +222,7 @@ impl Claims {
     async fn write_status(&self, name: &Name, nested: &Value, host: &Value) -> Result<(), Error> {
         let Some(mut patch) = claim_status(nested, host) else { return Ok(()) };
         patch["metadata"] = object!({"uid": text(nested, "uid")});
-        let params =
-            PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+        let params = signed::patch();
         let claims = self.world.nested_api("PersistentVolumeClaim", &name.namespace);
         let result = claims.patch_status(&name.name, &params, &Patch::Merge(&patch)).await;
         gone_is_fine(result.map(drop)).map_err(api("write the claim's status"))

@@ -2,13 +2,13 @@
 
 use super::Claims;
 use super::converge::Error;
+use crate::clients::signed;
 use crate::converge::{Next, Requests};
 use crate::watch::{Name, json, origin};
 use crate::world::{core, lock};
 use futures::StreamExt;
-use k3k_api::managers;
 use k3k_translate::event::retell;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch};
 use kube::runtime::events::{Event as Notice, EventType};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -55,7 +55,7 @@ impl Claims {
         let Some(nested) = retell(owner, event, &origin, &self.world.context.node_name) else { return };
         let name = nested["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let api = self.world.nested_api("Event", &origin.namespace);
-        let params = PatchParams::apply(managers::KUBELET).force();
+        let params = signed::apply();
         if let Err(error) = api.patch(&name, &params, &Patch::Apply(&nested)).await {
             tracing::debug!(event = name, %error, "an event of the host was not retold");
         }
@@ -74,7 +74,7 @@ impl Claims {
             Error::Retained { .. } => ("VolumeRetained", Next::Done),
             Error::Lost => ("VolumeLost", Next::Done),
             Error::Taken { .. } => ("HostNameTaken", Next::Refused),
-            Error::Denied { reason, .. } => (*reason, Next::Refused),
+            Error::Denied(denied) => (denied.reason, Next::Refused),
         };
         let message = error.to_string();
         tracing::info!(claim = %name, reason, message, "a claim is not served");

@@ -1,15 +1,15 @@
 //! One step for one object.
 
 use super::{Copies, Kind};
+use crate::clients::signed;
 use crate::converge::Next;
+use crate::sync::denied::{Denied, denied};
 use crate::sync::told::{joined, notice};
 use crate::sync::{copy, data};
 use crate::watch::{Name, json};
-use k3k_api::managers;
 use k3k_translate::copy::{Desired, correction};
-use k3k_translate::status::for_tenant;
 use k3k_translate::{Origin, Refusal};
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch};
 use kube::runtime::events::EventType;
 use serde_json::Value;
 
@@ -23,8 +23,8 @@ pub(super) enum Error {
     #[error("{0}")]
     Taken(copy::Error),
     /// The host's admission, quota or validation said no.
-    #[error("{message}")]
-    Denied { reason: &'static str, message: String },
+    #[error("{0}")]
+    Denied(Denied),
     /// A Secret that the object names could not be copied.
     #[error(transparent)]
     Data(#[from] data::Error),
@@ -35,10 +35,6 @@ pub(super) enum Error {
 
 pub(super) fn api(action: &'static str) -> impl FnOnce(kube::Error) -> Error {
     move |source| Error::Api { action, source }
-}
-
-fn params() -> PatchParams {
-    PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() }
 }
 
 impl<K: Kind> Copies<K> {
@@ -119,7 +115,7 @@ impl<K: Kind> Copies<K> {
             Some(mut patch) => {
                 patch["metadata"]["uid"] = made["metadata"]["uid"].clone();
                 let host_name = made["metadata"]["name"].as_str().unwrap_or_default();
-                let mended = api.patch(host_name, &params(), &Patch::Merge(&patch)).await;
+                let mended = api.patch(host_name, &signed::patch(), &Patch::Merge(&patch)).await;
                 json(&mended.map_err(|error| self.refusal(name, error))?)
             }
         };
@@ -129,19 +125,10 @@ impl<K: Kind> Copies<K> {
         Ok(made)
     }
 
-    /// A refusal of the host in the tenant's terms.
+    /// What it means that the host did not take the copy.
     fn refusal(&self, name: &Name, error: kube::Error) -> Error {
-        match error {
-            kube::Error::Api(status) if [400, 403, 422].contains(&status.code) => {
-                let owner = &self.world.context.owner;
-                let host_name = owner.host_name(&name.namespace, &name.name);
-                let message =
-                    for_tenant(&status.message, &host_name, &owner.namespace, &name.name, &name.namespace);
-                let reason = if status.code == 403 { "HostAdmissionDenied" } else { "HostRejected" };
-                Error::Denied { reason, message }
-            }
-            source => Error::Api { action: "write the host's copy", source },
-        }
+        let failed = |source| Error::Api { action: "write the host's copy", source };
+        denied(&self.world.context.owner, name, error).map_or_else(failed, Error::Denied)
     }
 
     /// Brings to the nested status what the host says.
@@ -151,7 +138,7 @@ impl<K: Kind> Copies<K> {
         let resource = self.kind.resource();
         let objects: Api<DynamicObject> =
             Api::namespaced_with(self.world.nested.clone(), &name.namespace, &resource);
-        match objects.patch_status(&name.name, &params(), &Patch::Merge(&patch)).await {
+        match objects.patch_status(&name.name, &signed::patch(), &Patch::Merge(&patch)).await {
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
             result => result.map(drop).map_err(api("write the nested status")),
         }

@@ -1,18 +1,18 @@
 //! One step for one Service.
 
 use super::{Services, is_selected, nested_service, notice};
+use crate::clients::signed;
 use crate::converge::Next;
 use crate::sync::copy;
+use crate::sync::denied::{Denied, denied};
 use crate::watch::{Name, json, origin};
 use crate::world::core;
-use k3k_api::managers;
 use k3k_translate::service::{
     Desired, correction, has_other_ports, inside_only, is_current, needs_replacing, told_ports, told_status,
     translate, without,
 };
-use k3k_translate::status::for_tenant;
 use k3k_translate::{Origin, Refusal};
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch};
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use serde_json::{Value, json as object};
@@ -27,8 +27,8 @@ pub(super) enum Error {
     #[error("{0}")]
     Taken(copy::Error),
     /// The host's admission, quota or validation said no.
-    #[error("{message}")]
-    Denied { reason: &'static str, message: String },
+    #[error("{0}")]
+    Denied(Denied),
     /// The nested API does not take the node ports that the host gave out.
     #[error("the host gave this service node ports that this cluster's API does not accept: {message}")]
     NotShown { message: String },
@@ -135,7 +135,7 @@ impl Services {
         desired: &Value,
     ) -> Result<Next, Error> {
         match self.try_write(name, nested, host, desired).await {
-            Err(denied @ Error::Denied { .. }) if is_outward(desired) && !host.is_some_and(is_outward) => {
+            Err(denied @ Error::Denied(_)) if is_outward(desired) && !host.is_some_and(is_outward) => {
                 if let Desired::Service(inside) = inside_only(&self.world.context.owner, nested)? {
                     match host.filter(|host| is_current(host, &inside)) {
                         Some(host) => self.tell_back(name, nested, host).await?,
@@ -184,8 +184,7 @@ impl Services {
 
     async fn correct(&self, host: &Value, wanted: &Value) -> Result<Option<Value>, kube::Error> {
         let Some(patch) = correction(host, wanted) else { return Ok(None) };
-        let params =
-            PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+        let params = signed::patch();
         let host_name = host["metadata"]["name"].as_str().unwrap_or_default();
         self.host_services()
             .patch(host_name, &params, &Patch::Merge(&patch))
@@ -193,19 +192,10 @@ impl Services {
             .map(|made| Some(json(&made)))
     }
 
-    /// A refusal of the host in the tenant's terms.
+    /// What it means that the host did not take the copy.
     pub(super) fn refusal(&self, name: &Name, error: kube::Error) -> Error {
-        match error {
-            kube::Error::Api(status) if [400, 403, 422].contains(&status.code) => {
-                let owner = &self.world.context.owner;
-                let host_name = owner.host_name(&name.namespace, &name.name);
-                let message =
-                    for_tenant(&status.message, &host_name, &owner.namespace, &name.name, &name.namespace);
-                let reason = if status.code == 403 { "HostAdmissionDenied" } else { "HostRejected" };
-                Error::Denied { reason, message }
-            }
-            source => Error::Api { action: "write the host's copy", source },
-        }
+        let failed = |source| Error::Api { action: "write the host's copy", source };
+        denied(&self.world.context.owner, name, error).map_or_else(failed, Error::Denied)
     }
 
     /// Brings to the nested Service what the host gave out.
@@ -218,8 +208,7 @@ impl Services {
         }
         if let Some(mut patch) = told_status(nested, host) {
             patch["metadata"] = object!({"resourceVersion": nested["metadata"]["resourceVersion"]});
-            let params =
-                PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+            let params = signed::patch();
             let services = self.world.nested_api("Service", &name.namespace);
             match services.patch_status(&name.name, &params, &Patch::Merge(&patch)).await {
                 Err(error) if !is_passed(&error) => return Err(api("write the nested status")(error)),
@@ -242,8 +231,7 @@ impl Services {
             "metadata": {"resourceVersion": nested["metadata"]["resourceVersion"]},
             "spec": {"ports": ports},
         });
-        let params =
-            PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+        let params = signed::patch();
         let services = self.world.nested_api("Service", &name.namespace);
         match services.patch(&name.name, &params, &Patch::Merge(&patch)).await {
             Ok(_) => {

@@ -6,12 +6,12 @@
 
 use super::converge::{Error, api, is_passed};
 use super::{Services, notice};
+use crate::clients::signed;
 use crate::converge::Next;
 use crate::sync::copy;
 use crate::watch::{Name, json};
-use k3k_api::managers;
 use k3k_translate::service::{Desired, return_to, told_ports, translate, without};
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::runtime::events::EventType;
 use serde_json::{Value, json as object};
 
@@ -105,8 +105,7 @@ impl Services {
 
     /// Whether the nested Service took it. It did not if it is gone or was changed meanwhile.
     async fn patch(&self, name: &Name, patch: &Value, action: &'static str) -> Result<bool, Error> {
-        let params =
-            PatchParams { field_manager: Some(managers::KUBELET.to_owned()), ..PatchParams::default() };
+        let params = signed::patch();
         let services = self.world.nested_api("Service", &name.namespace);
         match services.patch(&name.name, &params, &Patch::Merge(patch)).await {
             Ok(_) => Ok(true),

@@ -145,7 +145,7 @@ impl Services {
             Error::Refused(_) => ("NotSupported", Next::Done),
             Error::NotShown { .. } => ("NodePortNotShown", Next::Refused),
             Error::Taken(_) => ("HostNameTaken", Next::Refused),
-            Error::Denied { reason, .. } => (*reason, Next::Refused),
+            Error::Denied(denied) => (denied.reason, Next::Refused),
         };
         let message = error.to_string();
         tracing::info!(service = %name, reason, message, "a service is not as its tenant asked");
