@@ -1,10 +1,10 @@
 //! Caches that a standby keeps filled, so that it can take over at once, and that tell a leader what changed.
 
+use crate::cache::Cache;
 use crate::watch::Change;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::{Stream, StreamExt};
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::runtime::reflector::{Store, store::Writer};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use tokio::sync::watch as value;
 /// The reading side of one cache. [`Filling`] is the other.
 #[derive(Debug)]
 pub struct Feed {
-    store: Store<DynamicObject>,
+    cache: Cache,
     /// Which list the cache is from; 0 before the first.
     filled: value::Sender<u64>,
     /// Which list is asked for.
@@ -25,7 +25,6 @@ pub struct Feed {
 /// The writing side of a cache.
 pub struct Filling {
     feed: Arc<Feed>,
-    writer: Writer<DynamicObject>,
     api: Api<DynamicObject>,
     config: watcher::Config,
     kind: String,
@@ -37,21 +36,20 @@ pub fn feed(
     resource: &ApiResource,
     config: watcher::Config,
 ) -> (Arc<Feed>, Filling) {
-    let writer = Writer::new(resource.clone());
     let feed = Arc::new(Feed {
-        store: writer.as_reader(),
+        cache: Cache::default(),
         filled: value::Sender::new(0),
         wanted: value::Sender::new(1),
         follower: Mutex::default(),
     });
-    let filling = Filling { feed: feed.clone(), writer, api, config, kind: resource.kind.clone() };
+    let filling = Filling { feed: feed.clone(), api, config, kind: resource.kind.clone() };
     (feed, filling)
 }
 
 impl Feed {
     /// The cache.
-    pub fn store(&self) -> Store<DynamicObject> {
-        self.store.clone()
+    pub fn cache(&self) -> Cache {
+        self.cache.clone()
     }
 
     /// Waits until the cache is filled as last asked for.
@@ -84,7 +82,7 @@ impl Feed {
 
 impl Filling {
     /// Keeps the cache filled, for ever.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
         let mut wanted = self.feed.wanted.subscribe();
         loop {
             let list = *wanted.borrow_and_update();
@@ -108,8 +106,8 @@ impl Filling {
         }
     }
 
-    fn take(&mut self, list: u64, event: Event<DynamicObject>) {
-        self.writer.apply_watcher_event(&event);
+    fn take(&self, list: u64, event: Event<DynamicObject>) {
+        self.feed.cache.take(&event);
         match event {
             Event::Apply(object) | Event::Delete(object) => {
                 self.feed.tell(list, Change::Object(Box::new(object)));
@@ -154,7 +152,7 @@ mod tests {
         let task = tokio::spawn(filling.run());
         let hung = list(&mut server, &["one"]).await;
         feed.filled().await;
-        assert_eq!(feed.store().state().len(), 1);
+        assert_eq!(feed.cache().names().len(), 1);
 
         let changes = feed.follow_anew();
         let mut changes = std::pin::pin!(changes);
@@ -166,7 +164,7 @@ mod tests {
         drop(hung);
         asked.await;
         assert!(matches!(changes.next().await, Some(Change::Relisted)));
-        assert_eq!(feed.store().state().len(), 2);
+        assert_eq!(feed.cache().names().len(), 2);
         task.abort();
     }
 }

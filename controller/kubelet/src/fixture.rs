@@ -1,7 +1,8 @@
 //! A kubelet of the cluster `dev` on mock API servers, for tests.
 
+use crate::cache::Cache;
 use crate::sync::writers::Writers;
-use crate::world::{World, core};
+use crate::world::World;
 use k3k_api::offered::Offered;
 use k3k_api::v1beta1::SyncConfig;
 use k3k_runtime::scenario::{Scenario, client};
@@ -27,6 +28,15 @@ pub(crate) fn store(resource: ApiResource, objects: impl IntoIterator<Item = Val
     }
     writer.apply_watcher_event(&Event::InitDone);
     writer.as_reader()
+}
+
+/// The same, packed.
+fn cache(objects: impl IntoIterator<Item = Value>) -> Cache {
+    let cache = Cache::default();
+    for object in objects {
+        cache.take(&Event::Apply(serde_json::from_value(object).unwrap()));
+    }
+    cache
 }
 
 /// What the world's caches hold.
@@ -60,9 +70,9 @@ pub(crate) fn world(seen: Seen) -> (World, Scenario, Scenario) {
         host,
         recorder: Recorder::new(nested.clone(), reporter),
         nested,
-        nested_pods: store(core("Pod"), seen.nested_pod),
-        nested_services: store(core("Service"), seen.nested_service),
-        host_pods: store(core("Pod"), seen.host_pod),
+        nested_pods: cache(seen.nested_pod),
+        nested_services: cache(seen.nested_service),
+        host_pods: cache(seen.host_pod),
         uses: Mutex::default(),
         writers: Writers::default(),
         origins: Mutex::default(),

@@ -1,16 +1,15 @@
 //! What the one virtual kubelet does that holds the Lease: all writing.
 
+use crate::cache::Cache;
 use crate::converge;
 use crate::node::{Heartbeat, Mirrored};
 use crate::pods::Pods;
 use crate::run::Kubelet;
 use crate::sync::{claims, copies, data, drift, events, services};
-use crate::watch::{Change, Name, both, nested_name, origin};
+use crate::watch::{Change, Name, both};
 use crate::world::{World, lock};
 use futures::{FutureExt, StreamExt};
 use k3k_api::host_node::{self, HostNode};
-use kube::api::DynamicObject;
-use kube::runtime::reflector::Store;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -63,13 +62,12 @@ pub(crate) async fn lead(kubelet: &Kubelet, shutdown: CancellationToken) {
         let Some(feed) = &kubelet.host_nodes else { return std::future::pending().await };
         feed.follow_anew()
             .for_each(|_| {
-                if let Some(told) = host_nodes(&feed.store()) {
+                if let Some(told) = host_nodes(&feed.cache()) {
                     if let Some(known) = &world.host_nodes {
                         *lock(known) = told.iter().map(|node| node.name.clone()).collect();
                     }
                     tell_of_nodes.send_replace(Some(told));
-                    let bound = world.nested_pods.state();
-                    requests.send_all(bound.iter().filter_map(|pod| nested_name(pod)));
+                    requests.send_all(world.nested_pods.names());
                 }
                 futures::future::ready(())
             })
@@ -88,7 +86,7 @@ pub(crate) async fn lead(kubelet: &Kubelet, shutdown: CancellationToken) {
     };
     let retell = async {
         kubelet.host_pods.filled().await;
-        events::retell_all(world.clone()).await;
+        events::retell_all(&world).await;
     };
     tokio::select! {
         () = work => {}
@@ -108,17 +106,15 @@ pub(crate) async fn lead(kubelet: &Kubelet, shutdown: CancellationToken) {
 /// Whose host pods there are, so that what the host says about them can be retold from the beginning.
 fn note_origins(world: &World) {
     let mut origins = lock(&world.origins);
-    for pod in world.host_pods.state() {
-        if let (Some(name), Some(origin)) = (pod.metadata.name.clone(), origin(&world.context.owner, &pod)) {
-            origins.insert(name, origin);
-        }
+    for (pod, origin) in world.host_pods_of_ours() {
+        origins.insert(pod["metadata"]["name"].as_str().unwrap_or_default().to_owned(), origin);
     }
 }
 
 /// What the controller tells of the host's nodes. None when it has not told, or not in words of this version.
-fn host_nodes(told: &Store<DynamicObject>) -> Option<Vec<HostNode>> {
-    let told = told.state();
-    let text = told.first()?.data["data"][host_node::KEY].as_str()?;
+fn host_nodes(told: &Cache) -> Option<Vec<HostNode>> {
+    let told = told.all().next()?;
+    let text = told["data"][host_node::KEY].as_str()?;
     match serde_json::from_str(text) {
         Ok(nodes) => Some(nodes),
         Err(error) => {

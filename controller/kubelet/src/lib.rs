@@ -4,6 +4,7 @@
 //! writing: [`node`] shows signs of life, [`pods`] and [`sync`] bring the two sides to agree through [`converge`].
 
 pub mod args;
+pub mod cache;
 pub mod clients;
 pub mod config;
 pub mod converge;

@@ -5,14 +5,14 @@ use crate::server::{self, Directory, HostPod, Parts, State};
 use crate::usage::Usage;
 use crate::usage::ledger::Running;
 use crate::usage::source::Source;
-use crate::watch::{Name, json, origin};
-use crate::world::{World, core};
+use crate::watch::Name;
+use crate::world::World;
 use k3k_runtime::tls::{self, ClientAuth, ServerCertificate, TlsListener};
+use k3k_translate::Origin;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::DynamicObject;
-use kube::runtime::reflector::ObjectRef;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,36 +56,31 @@ impl Directory for World {
     }
 
     fn list(&self) -> Vec<Value> {
-        let ours = self.host_pods.state();
-        let ours: Vec<_> = ours.iter().filter_map(|pod| origin(&self.context.owner, pod)).collect();
-        let nested = self.nested_pods.state();
-        let runs =
-            |pod: &DynamicObject| ours.iter().any(|origin| Some(&origin.uid) == pod.metadata.uid.as_ref());
-        nested.iter().filter(|pod| runs(pod)).map(|pod| json(pod)).collect()
+        let ours: HashSet<String> = self.host_pods_of_ours().map(|(_, origin)| origin.uid).collect();
+        let runs = |pod: &Value| pod["metadata"]["uid"].as_str().is_some_and(|uid| ours.contains(uid));
+        self.nested_pods.all().filter(runs).collect()
     }
 
     fn running(&self) -> Vec<Running> {
-        self.host_pods.state().iter().filter_map(|host| running(self, host)).collect()
+        self.host_pods_of_ours().filter_map(|(host, origin)| running(self, &host, origin)).collect()
     }
 }
 
-/// What runs in a host pod of ours, if it is that of a pod that is still there.
-fn running(world: &World, host: &DynamicObject) -> Option<Running> {
-    let made_for = origin(&world.context.owner, host)?;
-    let key = ObjectRef::new_with(&made_for.name, core("Pod")).within(&made_for.namespace);
-    let current = world.nested_pods.get(&key)?;
-    if current.metadata.uid.as_ref() != Some(&made_for.uid) {
+/// What runs in a host pod, if it is that of a pod that is still there.
+fn running(world: &World, host: &Value, made_for: Origin) -> Option<Running> {
+    let current = world.nested_pod(&Name::from(made_for.clone()))?;
+    if current["metadata"]["uid"] != made_for.uid.as_str() {
         return None;
     }
     let time = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
-    let status = &host.data["status"];
+    let status = &host["status"];
     let statuses = ["initContainerStatuses", "containerStatuses"].map(|list| status[list].as_array());
     let containers = statuses.into_iter().flatten().flatten().filter_map(|container| {
         Some((container["name"].as_str()?.to_owned(), time(&container["state"]["running"]["startedAt"])?))
     });
     let containers: Vec<_> = containers.collect();
     (!containers.is_empty()).then(|| Running {
-        host_name: host.metadata.name.clone().unwrap_or_default(),
+        host_name: host["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
         namespace: made_for.namespace,
         name: made_for.name,
         uid: made_for.uid,

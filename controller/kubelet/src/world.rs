@@ -1,8 +1,9 @@
 //! What every part of the virtual kubelet shares: the two clients, the caches of pods, and who uses what.
 
+use crate::cache::Cache;
 use crate::sync::writers::Writers;
 use crate::uses::Uses;
-use crate::watch::{Name, json, origin};
+use crate::watch::{Name, origin};
 use k3k_api::offered::Offered;
 use k3k_api::v1beta1::SyncConfig;
 use k3k_translate::{Origin, pod::Context};
@@ -10,7 +11,6 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::runtime::events::Recorder;
-use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,11 +33,11 @@ pub struct World {
     /// The nested API.
     pub nested: Client,
     /// Nested pods bound to our node; with mirrored nodes, to any.
-    pub nested_pods: Store<DynamicObject>,
+    pub nested_pods: Cache,
     /// All Services of the nested cluster.
-    pub nested_services: Store<DynamicObject>,
+    pub nested_services: Cache,
     /// Host pods of this cluster.
-    pub host_pods: Store<DynamicObject>,
+    pub host_pods: Cache,
     /// Which host pods use which copies.
     pub uses: Mutex<Uses>,
     /// Who writes these copies at the moment.
@@ -79,21 +79,26 @@ impl World {
 
     /// The nested pod, if it is bound to our node.
     pub fn nested_pod(&self, name: &Name) -> Option<Value> {
-        let key = ObjectRef::new_with(&name.name, core("Pod")).within(&name.namespace);
-        self.nested_pods.get(&key).map(|pod| json(&pod))
+        self.nested_pods.get(name)
     }
 
     /// The Services of a nested namespace.
     pub fn services_in(&self, namespace: &str) -> Vec<Value> {
-        let here = |service: &DynamicObject| service.metadata.namespace.as_deref() == Some(namespace);
-        self.nested_services.state_filter(here).iter().map(|service| json(service)).collect()
+        self.nested_services.within(namespace).collect()
     }
 
     /// The host pod under the name that belongs to a nested pod, and whom it was made for, if by us.
     pub fn host_pod(&self, name: &Name) -> Option<(Value, Option<Origin>)> {
-        let host_name = self.context.owner.host_name(&name.namespace, &name.name);
-        let key = ObjectRef::new_with(&host_name, core("Pod")).within(&self.context.owner.namespace);
-        let pod = self.host_pods.get(&key)?;
-        Some((json(&pod), origin(&self.context.owner, &pod)))
+        let owner = &self.context.owner;
+        let host_name = owner.host_name(&name.namespace, &name.name);
+        let pod = self.host_pods.get(&Name { namespace: owner.namespace.clone(), name: host_name })?;
+        let origin = Origin::of_host(owner, &pod["metadata"]);
+        Some((pod, origin))
+    }
+
+    /// Whom each of the host pods that are ours was made for.
+    pub fn host_pods_of_ours(&self) -> impl Iterator<Item = (Value, Origin)> + use<'_> {
+        let of_ours = |pod: Value| Some((Origin::of_host(&self.context.owner, &pod["metadata"])?, pod));
+        self.host_pods.all().filter_map(of_ours).map(|(origin, pod)| (pod, origin))
     }
 }

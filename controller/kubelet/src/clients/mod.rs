@@ -1,5 +1,6 @@
 //! Clients of the two API servers between which the virtual kubelet stands.
 
+pub mod bucket;
 mod fence;
 mod pace;
 pub mod signed;
@@ -76,10 +77,11 @@ pub async fn nested(config: &Config, files: &Files, tenure: &Tenure) -> Result<A
         current_context: Some(name),
         ..Kubeconfig::default()
     };
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| Error::Nested(error.into()))?;
     let error = |error: kube::Error| Error::Nested(error.into());
+    config.default_retry = false;
     let leading = ClientBuilder::try_from(config.clone()).map_err(error)?;
     let leading = leading.with_layer(&Fence(tenure.clone())).build();
     Ok(Access { leading, standing: Client::try_from(config).map_err(error)? })
@@ -88,10 +90,10 @@ pub async fn nested(config: &Config, files: &Files, tenure: &Tenure) -> Result<A
 /// Clients of the host API. The one for a standby carries streams: a stream may be silent for hours, and what was half sent must
 /// not be sent again.
 pub fn host(tenure: &Tenure) -> Result<Access, Error> {
-    let config = kube::Config::incluster().map_err(|error| Error::Host(error.into()))?;
+    let mut config = kube::Config::incluster().map_err(|error| Error::Host(error.into()))?;
     let error = |error: kube::Error| Error::Host(error.into());
+    config.default_retry = false;
     let mut standing = config.clone();
-    standing.default_retry = false;
     standing.read_timeout = None;
     let leading = ClientBuilder::try_from(config).map_err(error)?;
     let leading = leading.with_layer(&HOST_PACE).with_layer(&Fence(tenure.clone())).build();

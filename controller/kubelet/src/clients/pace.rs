@@ -1,12 +1,13 @@
 //! A client that does not ask for more than its share of a server that others use, too.
 
+use super::bucket::Bucket;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
-/// A bucket of tokens, one for each request. A full bucket is for bursts; in the long run requests wait for new tokens.
+/// Requests take their tokens from a [`Bucket`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     /// Tokens that the bucket holds.
@@ -19,9 +20,7 @@ pub(super) struct Pace {
 #[derive(Debug)]
 pub(super) struct Paced<S> {
     inner: S,
-    pace: Pace,
-    /// When the bucket is full again. Each request makes it later; how far in the future it lies says how much is missing.
-    full: Instant,
+    bucket: Bucket,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -29,7 +28,7 @@ impl<S> Layer<S> for Pace {
     type Service = Paced<S>;
 
     fn layer(&self, inner: S) -> Paced<S> {
-        Paced { inner, pace: *self, full: Instant::now(), waiting: None }
+        Paced { inner, bucket: Bucket::new(self.burst, self.every), waiting: None }
     }
 }
 
@@ -42,9 +41,7 @@ where
     type Future = S::Future;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        // There is a token when no more than all others of the burst are missing.
-        let token = self.full + self.pace.every;
-        let due = token.checked_sub(self.pace.every * self.pace.burst).unwrap_or(token);
+        let due = self.bucket.due();
         if Instant::now() < due {
             let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep_until(due)));
             ready!(waiting.as_mut().poll(context));
@@ -54,7 +51,7 @@ where
     }
 
     fn call(&mut self, request: R) -> S::Future {
-        self.full = self.full.max(Instant::now()) + self.pace.every;
+        self.bucket.take();
         self.inner.call(request)
     }
 }

@@ -170,9 +170,8 @@ impl Pods {
 
     /// Every pod that one of the caches speaks of.
     pub fn known(&self) -> Vec<Name> {
-        let (nested, host) = (self.world.nested_pods.state(), self.world.host_pods.state());
-        let nested = nested.iter().filter_map(|pod| nested_name(pod));
-        nested.chain(host.iter().filter_map(|pod| self.world.made_for(pod))).collect()
+        let host = self.world.host_pods_of_ours().map(|(_, origin)| Name::from(origin));
+        self.world.nested_pods.names().into_iter().chain(host).collect()
     }
 }
 

@@ -193,12 +193,9 @@ impl Endpoints {
     /// From the host: what tenants write into the status of their pods proves nothing.
     fn pod_addresses(&self) -> PodAddresses {
         let mut all = HashMap::new();
-        for pod in self.world.host_pods.state() {
-            if origin(&self.world.context.owner, &pod).is_none() {
-                continue;
-            }
-            let node = pod.data["spec"]["nodeName"].as_str().map(str::to_owned);
-            all.extend(endpoints::addresses(&pod.data).into_iter().map(|address| (address, node.clone())));
+        for (pod, _) in self.world.host_pods_of_ours() {
+            let node = pod["spec"]["nodeName"].as_str().map(str::to_owned);
+            all.extend(endpoints::addresses(&pod).into_iter().map(|address| (address, node.clone())));
         }
         all
     }

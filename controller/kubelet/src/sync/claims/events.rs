@@ -2,13 +2,13 @@
 
 use super::Claims;
 use super::converge::Error;
-use crate::clients::signed;
 use crate::converge::{Next, Requests};
+use crate::sync::events::write;
 use crate::watch::{Name, json, origin};
 use crate::world::{core, lock};
 use futures::StreamExt;
 use k3k_translate::event::retell;
-use kube::api::{Api, DynamicObject, Patch};
+use kube::api::{Api, DynamicObject};
 use kube::runtime::events::{Event as Notice, EventType};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -53,12 +53,7 @@ impl Claims {
         }
         let Some(origin) = made_for.filter(|_| !SAID_INSIDE.contains(&text("/reason"))) else { return };
         let Some(nested) = retell(owner, event, &origin, &self.world.context.node_name) else { return };
-        let name = nested["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let api = self.world.nested_api("Event", &origin.namespace);
-        let params = signed::apply();
-        if let Err(error) = api.patch(&name, &params, &Patch::Apply(&nested)).await {
-            tracing::debug!(event = name, %error, "an event of the host was not retold");
-        }
+        write(&self.world, &nested).await;
     }
 
     /// Tells the tenant by an Event on the claim what keeps it from being served, where the tenant or the host's policy must

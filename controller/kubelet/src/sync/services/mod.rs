@@ -9,7 +9,7 @@ use crate::sync::endpoints::{self, Notices};
 use crate::sync::pairs::{self, Lists, Pairs};
 use crate::sync::repair;
 use crate::sync::told::{self, Told, joined};
-use crate::watch::{Change, Name, follow, json, nested_name};
+use crate::watch::{Change, Name, follow, nested_name};
 use crate::world::{World, core};
 use converge::Error;
 use futures::Stream;
@@ -18,7 +18,7 @@ use k3k_api::labels;
 use k3k_api::v1beta1::{SyncConfig, SyncedKind};
 use kube::api::DynamicObject;
 use kube::runtime::events::EventType;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use kube::runtime::watcher;
 use serde_json::Value;
 use std::sync::Arc;
@@ -91,8 +91,7 @@ pub(super) fn is_selected(sync: &SyncConfig, nested: &Value) -> bool {
 
 /// A nested Service, from the cache.
 pub(super) fn nested_service(world: &World, name: &Name) -> Option<Value> {
-    let key = ObjectRef::new_with(&name.name, core("Service")).within(&name.namespace);
-    world.nested_services.get(&key).map(|service| json(&service))
+    world.nested_services.get(name)
 }
 
 /// Tells the tenant something about a Service by an Event on it.
@@ -106,9 +105,8 @@ impl Pairs for Services {
     }
 
     fn known(&self) -> Vec<Name> {
-        let (nested, host) = (self.world.nested_services.state(), self.host.state());
-        let nested = nested.iter().filter_map(|service| nested_name(service));
-        nested.chain(host.iter().filter_map(|service| self.world.made_for(service))).collect()
+        let (nested, host) = (self.world.nested_services.names(), self.host.state());
+        nested.into_iter().chain(host.iter().filter_map(|service| self.world.made_for(service))).collect()
     }
 
     async fn act(&self, name: &Name) -> Next {
