@@ -20,10 +20,32 @@ struct Use {
 struct Written {
     /// Version of the nested object.
     from: String,
-    /// The host objects that own the copy, by UID.
+    /// The host objects that own the copy, by UID, sorted.
     users: Vec<String>,
     /// Version of the copy. Another one is another's doing.
     copy: String,
+}
+
+/// Users that a ConfigMap's copy has as owners at the most. Each new owner is a writing that all nodes with the copy hear of, and of
+/// the root certificates every pod of a namespace is a user. Should all of these end before the others, the copy is written again as
+/// soon as it is seen to be gone. Secrets are not watched, so that all users own their copies.
+const OWNERS: usize = 8;
+
+impl Use {
+    /// The users that are to own the copy: those that do, and others while there is room.
+    fn owners(&self, kind: DataKind) -> Vec<&String> {
+        let limit = if kind == DataKind::ConfigMap { OWNERS } else { usize::MAX };
+        let written = self.written.as_ref().map(|written| written.users.as_slice()).unwrap_or_default();
+        let (own, others): (Vec<_>, Vec<_>) = self.users.keys().partition(|uid| written.contains(uid));
+        let mut owners: Vec<_> = own.into_iter().chain(others).take(limit).collect();
+        owners.sort();
+        owners
+    }
+
+    /// Whether those and no others own the copy.
+    fn has_owners(&self, kind: DataKind) -> bool {
+        self.written.as_ref().is_some_and(|written| written.users.iter().eq(self.owners(kind)))
+    }
 }
 
 /// The index. It is filled by the users themselves and holds nothing that cannot be found out again.
@@ -72,18 +94,21 @@ impl Uses {
         self.0.contains_key(key)
     }
 
-    /// The host objects that use `key`, as owner references.
+    /// The host objects that are to own the copy of `key`, as owner references.
     pub fn owners(&self, key: &Key) -> Vec<Value> {
-        self.0.get(key).into_iter().flat_map(|entry| entry.users.values().cloned()).collect()
+        let Some(entry) = self.0.get(key) else { return Vec::new() };
+        entry.owners(key.0).into_iter().filter_map(|uid| entry.users.get(uid).cloned()).collect()
     }
 
-    /// Whether the copy of `key` was written from `version` for the users it has now.
+    /// Whether the copy of `key` was written from `version` and is owned as it should be.
     pub fn is_current(&self, key: &Key, version: &str) -> bool {
-        self.0.get(key).is_some_and(|entry| {
-            let is_current =
-                |written: &Written| written.from == version && written.users.iter().eq(entry.users.keys());
-            entry.written.as_ref().is_some_and(is_current)
-        })
+        let is_from = |entry: &Use| entry.written.as_ref().is_some_and(|written| written.from == version);
+        self.0.get(key).is_some_and(|entry| is_from(entry) && entry.has_owners(key.0))
+    }
+
+    /// Whether the copy of `key` was written, whatever its original says by now, and is owned as it should be.
+    pub fn is_owned(&self, key: &Key) -> bool {
+        self.0.get(key).is_some_and(|entry| entry.has_owners(key.0))
     }
 
     /// Whether the copy of `key` was written at all, for some user that still lives.
@@ -97,7 +122,9 @@ impl Uses {
     /// Notes that the copy of `key` was written from `version`, owned by `owners`, and has version `copy` now.
     pub fn written(&mut self, key: &Key, version: &str, owners: &[Value], copy: &str) {
         if let Some(entry) = self.0.get_mut(key) {
-            let users = owners.iter().filter_map(|owner| owner["uid"].as_str()).map(str::to_owned).collect();
+            let uids = owners.iter().filter_map(|owner| owner["uid"].as_str());
+            let mut users: Vec<_> = uids.map(str::to_owned).collect();
+            users.sort();
             entry.written = Some(Written { from: version.to_owned(), users, copy: copy.to_owned() });
         }
     }
@@ -167,5 +194,28 @@ mod tests {
         assert!(uses.contains(&key));
         uses.remove_named("Pod", "u4");
         assert!(!uses.contains(&key));
+    }
+
+    #[test]
+    fn a_crowd_owns_a_secret_but_not_a_config_map() {
+        for (kind, most) in [(DataKind::Secret, 20), (DataKind::ConfigMap, OWNERS)] {
+            let key = (kind, Name { namespace: "a".into(), name: "conf".into() });
+            let mut uses = Uses::default();
+            for number in 0..20 {
+                assert!(uses.add(&key, &pod(&format!("u{number}"))));
+                if !uses.is_owned(&key) {
+                    let owners = uses.owners(&key);
+                    uses.written(&key, "5", &owners, "h");
+                }
+            }
+            let owners = uses.owners(&key);
+            assert_eq!(owners.len(), most);
+            assert!(uses.is_current(&key, "5") && !uses.is_current(&key, "6"));
+            uses.remove_user(owners[0]["uid"].as_str().unwrap());
+            // Another moves up where there are others.
+            assert!(!uses.is_owned(&key));
+            assert_eq!(uses.owners(&key).len(), most.min(19));
+            assert!(uses.is_written(&key));
+        }
     }
 }

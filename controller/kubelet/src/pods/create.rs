@@ -99,7 +99,7 @@ impl Pods {
         // The host takes longer to place the pod and to make its sandbox than we take to write what it mounts; and this way the
         // Secret belongs to the pod from the start.
         try_join(
-            async { self.write_pod_secret(&origin, &translated, tokens?, &owner).await },
+            async { self.write_pod_secret(&origin, &translated, tokens?, &owner, true).await },
             self.own_data(name, &translated, &owner, Existing::Ours),
         )
         .await?;
@@ -134,7 +134,7 @@ impl Pods {
         Ok(missing)
     }
 
-    /// Makes the host pod an owner of every copy it uses, so that the host removes a copy with its last user.
+    /// Puts on record what the host pod uses, and makes it an owner of the copies, so that the host removes a copy with its last user.
     pub(super) async fn own_data(
         &self,
         name: &Name,
@@ -144,7 +144,8 @@ impl Pods {
     ) -> Result<(), Error> {
         let news: Vec<Key> = {
             let mut uses = lock(&self.world.uses);
-            keys(name, translated).filter(|key| uses.add(key, pod)).collect()
+            // A change of the original is heard of by its watch.
+            keys(name, translated).filter(|key| uses.add(key, pod) && !uses.is_owned(key)).collect()
         };
         let results = join_all(news.iter().map(|key| write(&self.world, key, existing))).await;
         results.into_iter().collect::<Result<(), _>>().map_err(Error::from)

@@ -151,7 +151,7 @@ impl Pods {
         }
         if !self.secrets.is_current(&origin.uid, &translated.files, Timestamp::now()) {
             let tokens = self.request_tokens(name, &origin, translated).await?;
-            self.write_pod_secret(&origin, translated, tokens, &owner).await?;
+            self.write_pod_secret(&origin, translated, tokens, &owner, false).await?;
         }
         let left = self.secrets.remaining(&origin.uid, Timestamp::now());
         Ok(left.map_or(Next::Done, |left| Next::After(left.max(Duration::from_secs(1)))))

@@ -2,6 +2,7 @@
 //! annotations as files.
 
 use super::{Error, Pods};
+use crate::clients::signed;
 use crate::sync::data::put;
 use crate::watch::Name;
 use crate::world::lock;
@@ -10,7 +11,7 @@ use k3k_translate::pod::Translated;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DynamicObject, PostParams};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -68,13 +69,14 @@ fn renewal(now: Timestamp, expiry: Timestamp) -> Timestamp {
 }
 
 impl Pods {
-    /// Writes the Secret of a pod, owned by the host pod `owner` and gone with it.
+    /// Writes the Secret of a pod, owned by the host pod `owner` and gone with it. Of a pod that was made just now it is new, too.
     pub(super) async fn write_pod_secret(
         &self,
         origin: &Origin,
         translated: &Translated,
         tokens: Tokens,
         owner: &Value,
+        is_new: bool,
     ) -> Result<(), Error> {
         if translated.tokens.is_empty() && translated.files.is_empty() {
             return Ok(());
@@ -85,9 +87,8 @@ impl Pods {
         metadata["name"] = translated.secret.clone().into();
         metadata["ownerReferences"] = json!([owner]);
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "stringData": data});
-        let made = put(&self.world.host_api("Secret"), &translated.secret, &secret)
-            .await
-            .map_err(Error::api("write the pod's Secret"))?;
+        let made = self.put_secret(&translated.secret, &secret, is_new).await;
+        let made = made.map_err(Error::api("write the pod's Secret"))?;
         let written = Written {
             due: tokens.due,
             files: translated.files.clone(),
@@ -96,6 +97,24 @@ impl Pods {
         };
         self.secrets.written(&origin.uid, written);
         Ok(())
+    }
+
+    async fn put_secret(
+        &self,
+        name: &str,
+        secret: &Value,
+        is_new: bool,
+    ) -> Result<DynamicObject, kube::Error> {
+        let host = self.world.host_api("Secret");
+        if !is_new {
+            return put(&host, name, secret).await;
+        }
+        // Making costs the API server less than applying.
+        let new: DynamicObject = serde_json::from_value(secret.clone()).map_err(kube::Error::SerdeError)?;
+        match host.create(&signed::create(), &new).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => put(&host, name, secret).await,
+            result => result,
+        }
     }
 
     /// The nested pods, by UID, that have a Secret.
