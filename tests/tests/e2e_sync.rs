@@ -320,3 +320,25 @@ fn classes_go_both_ways_and_no_further_than_they_may() -> Result<()> {
     assert_eq!(priority_copies("e2e-kinds")?, "", "an object of the whole host goes with its cluster");
     Ok(())
 }
+
+#[test]
+#[ignore = "needs the lab: make test"]
+fn secrets_that_are_left_out_stay_inside() -> Result<()> {
+    let cluster = NestedCluster::create("e2e-leftout")?;
+    ask(&cluster, &json!({"secrets": {"enabled": true, "selector": {"copied": "yes"}}}))?;
+    for (name, label) in [("kept", "no"), ("given", "yes")] {
+        cluster.apply(&json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": {"copied": label}}, "stringData": {"a": "b"},
+        }))?;
+        let mounts = json!({"volumes": [{"name": "s", "secret": {"secretName": name}}]});
+        cluster.apply(&pod(name, &mounts))?;
+    }
+    cluster.until_ready("given")?;
+    let reason = "jsonpath={.status.containerStatuses[0].state.waiting}";
+    let waiting = || cluster.run(&["get", "pod", "kept", "-o", reason]);
+    let told = eventually("the pod is refused", waiting, |waiting| waiting.contains("NotSynced"))?;
+    anyhow::ensure!(told.contains("sync.secrets") && told.contains("default/kept"), "{told}");
+    let copies = cluster.on_host(&["get", "secrets", "-o", "name"])?;
+    anyhow::ensure!(copies.contains("/given-default-") && !copies.contains("/kept-default-"), "{copies}");
+    Ok(())
+}

@@ -14,12 +14,12 @@ pub struct SyncConfig {
     #[schemars(transform = on_by_default)]
     pub services: Option<ResourceSync>,
 
-    /// ConfigMaps, from the cluster to the host.
+    /// ConfigMaps, from the cluster to the host: those that pods use. A pod that needs one that is left out is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = on_by_default)]
     pub config_maps: Option<ResourceSync>,
 
-    /// Secrets, from the cluster to the host.
+    /// Secrets, from the cluster to the host: those that pods and Ingresses use. A pod that needs one that is left out is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = on_by_default)]
     pub secrets: Option<ResourceSync>,

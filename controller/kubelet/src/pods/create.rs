@@ -3,7 +3,7 @@
 use super::{Error, Pods};
 use crate::converge::Next;
 use crate::sync::copy::Unseen;
-use crate::sync::data::{Existing, discard, write};
+use crate::sync::data::{self, Existing, discard, write};
 use crate::sync::denied::denied;
 use crate::uses::Key;
 use crate::watch::Name;
@@ -125,13 +125,23 @@ impl Pods {
     /// Copies what the pod needs and the host does not have yet, before there is a pod to mount it: a name that is another's must stop us
     /// first. Returns what was missing.
     async fn write_missing_data(&self, name: &Name, translated: &Translated) -> Result<Vec<Key>, Error> {
-        let missing: Vec<Key> = {
+        let missing: Vec<(Key, bool)> = {
             let uses = lock(&self.world.uses);
-            keys(name, translated).filter(|key| !uses.is_written(key)).collect()
+            keys(name, translated).filter(|(key, _)| !uses.is_written(key)).collect()
         };
-        let results = join_all(missing.iter().map(|key| write(&self.world, key, Existing::Unknown))).await;
-        results.into_iter().collect::<Result<(), _>>()?;
-        Ok(missing)
+        self.write_all(&missing, Existing::Unknown).await?;
+        Ok(missing.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// Writes copies, each with whether the pod can do without it.
+    async fn write_all(&self, wanted: &[(Key, bool)], existing: Existing) -> Result<(), Error> {
+        let written = wanted.iter().map(|(key, may_miss)| async move {
+            match write(&self.world, key, existing).await {
+                Err(data::Error::LeftOut { .. }) if *may_miss => Ok(()),
+                result => result,
+            }
+        });
+        Ok(join_all(written).await.into_iter().collect::<Result<(), _>>()?)
     }
 
     /// Puts on record what the host pod uses, and makes it an owner of the copies, so that the host removes a copy with its last user.
@@ -142,13 +152,12 @@ impl Pods {
         pod: &Value,
         existing: Existing,
     ) -> Result<(), Error> {
-        let news: Vec<Key> = {
+        let news: Vec<(Key, bool)> = {
             let mut uses = lock(&self.world.uses);
             // A change of the original is heard of by its watch.
-            keys(name, translated).filter(|key| uses.add(key, pod) && !uses.is_owned(key)).collect()
+            keys(name, translated).filter(|(key, _)| uses.add(key, pod) && !uses.is_owned(key)).collect()
         };
-        let results = join_all(news.iter().map(|key| write(&self.world, key, existing))).await;
-        results.into_iter().collect::<Result<(), _>>().map_err(Error::from)
+        self.write_all(&news, existing).await
     }
 
     /// Lets the tenant know, in the pod's status and by an Event, that and why the pod is not run.
@@ -157,6 +166,7 @@ impl Pods {
         let Some(nested) = world.nested_pod(name) else { return };
         let reason = match error {
             Error::Denied(denied) => denied.reason,
+            Error::Data(data::Error::LeftOut { .. }) => "NotSynced",
             Error::Taken { .. } | Error::Data(_) => "HostNameTaken",
             _ => "NotSupported",
         };
@@ -188,10 +198,10 @@ pub(super) fn pod_reference(host_name: &str, uid: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "name": host_name, "uid": uid})
 }
 
-fn keys(name: &Name, translated: &Translated) -> impl Iterator<Item = Key> {
+/// What the pod uses, each with whether it can do without.
+fn keys(name: &Name, translated: &Translated) -> impl Iterator<Item = (Key, bool)> {
     let namespace = name.namespace.clone();
-    translated
-        .references
-        .keys()
-        .map(move |(kind, object)| (*kind, Name { namespace: namespace.clone(), name: object.clone() }))
+    translated.references.iter().map(move |((kind, object), may_miss)| {
+        ((*kind, Name { namespace: namespace.clone(), name: object.clone() }), *may_miss)
+    })
 }

@@ -7,6 +7,7 @@ mod secret;
 
 use crate::converge::{Next, Requests};
 use crate::sync::copy::{self, Unseen};
+use crate::sync::data;
 use crate::sync::denied::Denied;
 use crate::watch::{Change, Listed, Name, nested_name, origin};
 use crate::world::{World, lock};
@@ -41,7 +42,7 @@ pub enum Error {
     },
     /// A ConfigMap or Secret could not be copied.
     #[error(transparent)]
-    Data(#[from] crate::sync::data::Error),
+    Data(#[from] data::Error),
 }
 
 impl Error {
@@ -49,7 +50,7 @@ impl Error {
     fn is_final(&self) -> bool {
         match self {
             Self::Refused(_) | Self::Denied(_) | Self::Taken { .. } => true,
-            Self::Data(error) => matches!(error, crate::sync::data::Error::Taken { .. }),
+            Self::Data(error) => matches!(error, data::Error::Taken { .. } | data::Error::LeftOut { .. }),
             Self::Api { .. } => false,
         }
     }

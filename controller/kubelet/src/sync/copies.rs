@@ -7,7 +7,7 @@ mod secrets;
 use crate::converge::{Next, queue};
 use crate::sync::pairs::{self, Lists, Pairs};
 use crate::sync::told::{Told, notice};
-use crate::sync::{copy, repair};
+use crate::sync::{copy, data, repair};
 use crate::watch::{Change, Name, follow, json, nested_name};
 use crate::world::World;
 use backon::{ExponentialBuilder, Retryable};
@@ -192,6 +192,7 @@ impl<K: Kind> Copies<K> {
     async fn tell(&self, name: &Name, error: &Error) -> Next {
         let kind = self.kind.resource();
         let (reason, next) = match error {
+            Error::Data(data::Error::LeftOut { .. }) => ("NotSynced", Next::Refused),
             Error::Api { .. } | Error::Data(_) => {
                 tracing::warn!(kind = kind.kind, object = %name, %error, "a copy is out of date");
                 return Next::Retry;

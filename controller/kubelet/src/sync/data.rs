@@ -6,6 +6,7 @@ use crate::uses::Key;
 use crate::watch::Name;
 use crate::world::{World, lock};
 use futures::StreamExt;
+use k3k_api::v1beta1::SyncedKind;
 use k3k_translate::Origin;
 use k3k_translate::data::{DataKind, copy, excess};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -16,6 +17,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -49,6 +51,15 @@ pub enum Error {
         /// The name in the host.
         host_name: String,
     },
+    /// The cluster's `spec.sync`, or its policy's, leaves the object out.
+    #[error(
+        "the {kind} {name} is not copied to the host, where the pod would need it: sync.{field} of the Cluster or its policy leaves it out",
+        kind = .key.0.kind(), name = .key.1, field = field(.key.0)
+    )]
+    LeftOut {
+        /// Which.
+        key: Key,
+    },
     /// The nested object cannot be copied.
     #[error("cannot copy the {kind} {name}: {refusal}", kind = .key.0.kind(), name = .key.1)]
     Refused {
@@ -57,6 +68,27 @@ pub enum Error {
         /// The reason.
         refusal: k3k_translate::Refusal,
     },
+}
+
+/// The field of `spec.sync` that says which are copied.
+fn field(kind: DataKind) -> &'static str {
+    match kind {
+        DataKind::ConfigMap => "configMaps",
+        DataKind::Secret => "secrets",
+    }
+}
+
+/// Every namespace has it, and every pod with a token needs it. It says nothing that the cluster's kubeconfig does not.
+const ROOT_CERTIFICATES: &str = "kube-root-ca.crt";
+
+/// Whether `spec.sync` lets the object be copied.
+fn is_selected(world: &World, (kind, name): &Key, nested: &DynamicObject) -> bool {
+    let labels = nested.metadata.labels.as_ref();
+    let selects = |kind| world.sync.selects(kind, labels.unwrap_or(&BTreeMap::new()));
+    match kind {
+        DataKind::ConfigMap => name.name == ROOT_CERTIFICATES || selects(SyncedKind::ConfigMap),
+        DataKind::Secret => selects(SyncedKind::Secret),
+    }
 }
 
 /// What we know of an object that may stand in the host under a copy's name.
@@ -83,6 +115,9 @@ pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), E
         let discarded = discard_copy(&host, &host_name).await;
         return discarded.map_err(|source| Error::Write { key: key.clone(), source });
     };
+    if !is_selected(world, key, &nested) {
+        return Err(Error::LeftOut { key: key.clone() });
+    }
     let version = nested.metadata.resource_version.clone().unwrap_or_default();
     let owners = lock(&world.uses).owners(key);
     if lock(&world.uses).is_current(key, &version) {
@@ -224,6 +259,35 @@ mod tests {
     use super::*;
     use crate::fixture::{Seen, world};
     use serde_json::json;
+
+    #[tokio::test]
+    async fn what_is_left_out_stays_inside() {
+        let sync = json!({"configMaps": {"enabled": false}, "secrets": {"selector": {"copied": "yes"}}});
+        let sync: k3k_api::v1beta1::SyncConfig = serde_json::from_value(sync).unwrap();
+        for (kind, name, label, is_copied) in [
+            (DataKind::ConfigMap, "conf", "yes", false),
+            (DataKind::ConfigMap, ROOT_CERTIFICATES, "no", true),
+            (DataKind::Secret, "key", "no", false),
+            (DataKind::Secret, "key", "yes", true),
+        ] {
+            let (world, mut host, mut nested) = world(Seen { sync: sync.clone(), ..Seen::default() });
+            let key = (kind, Name { namespace: "shop".into(), name: name.into() });
+            let writing = tokio::spawn(async move { write(&world, &key, Existing::Ours).await });
+            let call = nested.expect("GET", "/api/v1/namespaces/shop/").await;
+            call.answer(200, &json!({
+                "apiVersion": "v1", "kind": kind.kind(),
+                "metadata": {"name": name, "namespace": "shop", "uid": "n", "resourceVersion": "5", "labels": {"copied": label}},
+            }));
+            if is_copied {
+                host.expect("PATCH", "/api/v1/namespaces/k3k-dev/").await.accept();
+                writing.await.unwrap().unwrap();
+            } else {
+                let error = writing.await.unwrap().unwrap_err().to_string();
+                assert!(error.contains(&format!("{} shop/{name}", kind.kind())), "{error}");
+                assert!(host.next().await.is_none(), "nothing is copied");
+            }
+        }
+    }
 
     #[tokio::test]
     async fn two_at_once_write_once() {

@@ -22,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(300);
 const NAMESPACE: &str = "k3k-bench";
 /// After a burst of work, for what it left behind to be done.
 const SETTLE: Duration = Duration::from_secs(15);
+/// After a crowd of pods: the nodes' kubelets look at each of them again within a minute or two, and clear away what is left of those
+/// that have gone; good news is retold little by little.
+const CALM: Duration = Duration::from_secs(180);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -69,12 +72,12 @@ async fn measure(host: &Client, rounds: usize, pods: usize, crowd: usize) -> Res
 
     let beside = pods::crowd(host, NAMESPACE, crowd).await?;
     pods::disperse(host, NAMESPACE).await?;
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(CALM).await;
     let within = pods::crowd(&nested, "default", crowd).await?;
     println!("\n{crowd} pods at once, until the last is Running");
     row("host pods", beside, None, "");
     row("nested pods", within, Some(beside), "≤ 1.2");
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(CALM).await;
     footprints(&format!("with {crowd} pods"), &idle(host, &namespace).await?);
     pods::disperse(&nested, "default").await?;
     cluster::delete(&last).await
