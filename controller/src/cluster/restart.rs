@@ -21,7 +21,7 @@ pub fn after_errors() -> impl Backoff {
 
 /// What pauses all watches together when one breaks: nothing. By default each error of each watch doubles the time in which
 /// none of them is heard; after an outage, when all of them break, that is minutes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct NoPause;
 
 impl Iterator for NoPause {
