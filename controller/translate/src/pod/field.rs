@@ -5,6 +5,7 @@ use super::{Visit, object, only, text};
 use crate::Refusal;
 use k3k_api::labels;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 
 /// What takes the place of a field reference in an environment variable.
@@ -77,6 +78,9 @@ pub(super) fn in_volume(visit: &mut Visit<'_>, items: &Value, path: &str) -> Res
     Ok(split)
 }
 
+/// Longest key of a Secret.
+const LONGEST_KEY: usize = 253;
+
 /// Where a file with a field of the pod comes from.
 enum File {
     /// A field path of the host pod.
@@ -108,12 +112,24 @@ impl Visit<'_> {
         key.to_owned()
     }
 
-    /// The file with the value of one label or annotation. Keys of Secrets are of letters, digits, `-`, `_` and `.`; keys of annotations
-    /// have a slash besides.
+    /// The file with the value of one label or annotation.
     fn file_of_key(&mut self, map: &str, key: &str) -> String {
         let map = map.trim_start_matches("metadata.");
-        self.file(&format!("{map}.{}", key.replace('/', "_.")), tenant_value(self.pod, map, key))
+        self.file(&secret_key(map, key), tenant_value(self.pod, map, key))
     }
+}
+
+/// The key of a Secret for that of a label or annotation, another for each: keys of Secrets are of letters, digits, `-`, `_` and `.`, at
+/// most 253 of them; those of annotations may be longer and have a slash besides.
+fn secret_key(map: &str, key: &str) -> String {
+    let all = format!("{map}.{}", key.replace('_', "__").replace('/', "_."));
+    if all.len() <= LONGEST_KEY {
+        return all;
+    }
+    let digest = Sha256::digest(all.as_bytes());
+    // Nothing above makes a `_-`.
+    let cut: String = all.chars().take(LONGEST_KEY / 2).collect();
+    digest.iter().take(16).fold(cut + "_-", |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// A whole map as the downward API writes it: `key="value"`, sorted, the value quoted as Go quotes it.
@@ -172,11 +188,26 @@ fn subscript(field: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn maps_are_written_as_the_downward_api_writes_them() {
         let pod = json!({"metadata": {"annotations": {"b": "two\nlines", "a.io/x": "say \"hi\"\u{1}"}}});
         assert_eq!(lines(&pod, "annotations"), "a.io/x=\"say \\\"hi\\\"\\x01\"\nb=\"two\\nlines\"");
         assert_eq!(lines(&pod, "labels"), "");
+    }
+
+    #[test]
+    fn every_annotation_has_a_key_of_its_own() {
+        let long = "x".repeat(300);
+        let keys =
+            ["note", "a/b", "a_.b", "a_/b", "a__.b", "a/_b", &format!("{long}/a"), &format!("{long}/b")]
+                .map(|key| secret_key("annotations", key));
+        assert_eq!(keys[0], "annotations.note");
+        for key in &keys {
+            let is_valid = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+            assert!(key.len() <= LONGEST_KEY && key.chars().all(is_valid), "{key}");
+        }
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len(), "{keys:?}");
     }
 }
