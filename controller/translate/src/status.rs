@@ -112,6 +112,15 @@ fn unmet_gate(nested: &Value, conditions: &[Value]) -> Option<String> {
     gates.into_iter().find(|gate| !met(gate)).map(str::to_owned)
 }
 
+/// The status of a nested pod that its node does not admit, as a kubelet writes it: it has failed, and its controller makes another.
+pub fn rejected(nested: &Value, reason: &str, message: &str) -> Value {
+    let mut status = nested.get("status").and_then(Value::as_object).cloned().unwrap_or_default();
+    for (field, value) in [("phase", "Failed"), ("reason", reason), ("message", message)] {
+        status.insert(field.to_owned(), value.into());
+    }
+    Value::Object(status)
+}
+
 /// The status of a nested pod that the host would not take: every container waits, with the reason.
 pub fn refused(nested: &Value, reason: &str, message: &str, now: &str) -> Value {
     let waiting = |list: &str| -> Vec<Value> {

@@ -286,8 +286,12 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Behind a Service and behind its copy are the same addresses, ready or not.
+    /// Behind a Service and behind its copy are the same addresses, ready or not. One of a pod that has ended without ever being ready does
+    /// not count: Kubernetes' own controller leaves it there if it saw the pod before its end, which only one of the two may have done.
     fn endpoints(&mut self) {
+        let ended = |pod: &&Value| ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"));
+        let ended = self.host("Pod").iter().filter(ended);
+        let ended: BTreeSet<String> = ended.map(|pod| text(pod, "/status/podIP").to_owned()).collect();
         for host in self.host("Service").iter().filter(|host| is_copy(host)) {
             let (namespace, name) =
                 (annotation(host, labels::VIRTUAL_NAMESPACE), annotation(host, labels::VIRTUAL_NAME));
@@ -297,8 +301,12 @@ impl<'a> Comparison<'a> {
                 });
                 let mut all = BTreeMap::new();
                 for endpoint in slices.flat_map(|slice| list(slice, "/endpoints")) {
-                    for address in list(endpoint, "/addresses") {
-                        all.insert(address.to_string(), endpoint["conditions"]["ready"].clone());
+                    let is_ready = &endpoint["conditions"]["ready"];
+                    let counts = |address: &&Value| {
+                        *is_ready != false || address.as_str().is_none_or(|address| !ended.contains(address))
+                    };
+                    for address in list(endpoint, "/addresses").iter().filter(counts) {
+                        all.insert(address.to_string(), is_ready.clone());
                     }
                 }
                 serde_json::to_value(all).unwrap_or_default()

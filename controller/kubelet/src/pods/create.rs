@@ -1,5 +1,6 @@
 //! Making the host pod, or saying why it is not made.
 
+use super::decide::is_finished;
 use super::{Error, Pods};
 use crate::converge::Next;
 use crate::sync::copy::Unseen;
@@ -11,8 +12,9 @@ use crate::world::{World, lock};
 use futures::future::{join, join_all, try_join};
 use k3k_api::labels::VIRTUAL_GENERATION;
 use k3k_api::v1beta1::SyncedKind;
+use k3k_translate::pod::ports::{collide, host_ports};
 use k3k_translate::pod::{Translated, amounts, mutable, translate};
-use k3k_translate::status::refused;
+use k3k_translate::status::{refused, rejected};
 use k3k_translate::{Origin, Refusal, class};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
@@ -63,7 +65,13 @@ impl Pods {
         }
         let origin =
             Origin::of_nested(nested).ok_or_else(|| Refusal::new("metadata", "the pod has no UID"))?;
+        if self.lacks_host_port(nested) {
+            let message =
+                "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+            return Err(Error::Rejected { reason: "NodePorts", message: message.to_owned() });
+        }
         let host_name = world.context.owner.host_name(&name.namespace, &name.name);
+        // Nothing is waited for in between: of two pods that want the same, one comes first.
         lock(&world.origins).insert(host_name.clone(), origin.clone());
         translated.object["metadata"]["annotations"][APPLIED] = applied(&translated).to_string().into();
         if let Some(generation) = generation(nested) {
@@ -104,6 +112,23 @@ impl Pods {
         )
         .await?;
         Ok(Next::Done)
+    }
+
+    /// Whether another pod of the cluster has a port of the node that this one wants. Of what the scheduler looks at only this is not
+    /// judged by the host. It matters to pods that were bound to the node without the scheduler.
+    fn lacks_host_port(&self, nested: &Value) -> bool {
+        let wanted = host_ports(nested);
+        let world = &self.world;
+        let has_it = |other: &Value| {
+            let text = |field: &str| other["metadata"][field].as_str().unwrap_or_default();
+            let host_name = world.context.owner.host_name(text("namespace"), text("name"));
+            other["metadata"]["uid"] != nested["metadata"]["uid"]
+                && other["spec"]["nodeName"] == nested["spec"]["nodeName"]
+                && !is_finished(other)
+                && lock(&world.origins).get(&host_name).is_some_and(|made_for| made_for.uid == text("uid"))
+                && collide(&wanted, &host_ports(other))
+        };
+        !wanted.is_empty() && world.nested_pods.all().any(|other| has_it(&other))
     }
 
     /// The class by which the pod has its priority in the host, if the host knows its class.
@@ -166,13 +191,17 @@ impl Pods {
         let Some(nested) = world.nested_pod(name) else { return };
         let reason = match error {
             Error::Denied(denied) => denied.reason,
+            Error::Rejected { reason, .. } => reason,
             Error::Data(data::Error::LeftOut { .. }) => "NotSynced",
             Error::Taken { .. } | Error::Data(_) => "HostNameTaken",
             _ => "NotSupported",
         };
         let message = error.to_string();
         tracing::info!(pod = %name, reason, message, "a pod is not run");
-        let status = refused(&nested, reason, &message, &Timestamp::now().to_string());
+        let status = match error {
+            Error::Rejected { .. } => rejected(&nested, reason, &message),
+            _ => refused(&nested, reason, &message, &Timestamp::now().to_string()),
+        };
         if let Err(error) = self.write_status(name, &nested, &status).await {
             tracing::warn!(pod = %name, %error, "the refusal could not be written into the pod's status");
         }
@@ -204,4 +233,68 @@ fn keys(name: &Name, translated: &Translated) -> impl Iterator<Item = (Key, bool
     translated.references.iter().map(move |((kind, object), may_miss)| {
         ((*kind, Name { namespace: namespace.clone(), name: object.clone() }), *may_miss)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Seen, world};
+    use kube::runtime::watcher;
+    use std::sync::Arc;
+
+    fn pod(name: &str, port: u16) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": "5"},
+            "spec": {"nodeName": "k3k-dev", "containers": [{"name": "c", "image": "busybox", "ports": [{"hostPort": port}]}]},
+            "status": {"phase": "Pending"},
+        })
+    }
+
+    /// What becomes of pod `late`, with another on its node that the host has if `is_made`.
+    fn lacks_host_port(other: &Value, is_made: bool) -> bool {
+        let late = pod("late", 80);
+        let (world, ..) = world(Seen { nested_pod: Some(late.clone()), ..Seen::default() });
+        world.nested_pods.take(&watcher::Event::Apply(serde_json::from_value(other.clone()).unwrap()));
+        if is_made {
+            let origin = Origin::of_nested(other).unwrap();
+            lock(&world.origins).insert(world.context.owner.host_name("shop", "first"), origin);
+        }
+        Pods::new(Arc::new(world)).lacks_host_port(&late)
+    }
+
+    #[tokio::test]
+    async fn a_port_of_the_node_is_had_by_who_came_first() {
+        assert!(lacks_host_port(&pod("first", 80), true));
+        assert!(!lacks_host_port(&pod("first", 80), false), "neither was made");
+        assert!(!lacks_host_port(&pod("first", 81), true));
+        let mut ended = pod("first", 80);
+        ended["status"]["phase"] = "Succeeded".into();
+        assert!(!lacks_host_port(&ended, true));
+        let mut elsewhere = pod("first", 80);
+        elsewhere["spec"]["nodeName"] = "other".into();
+        assert!(!lacks_host_port(&elsewhere, true));
+    }
+
+    #[tokio::test]
+    async fn a_pod_without_its_port_fails_as_on_a_node() {
+        let (late, first) = (pod("late", 80), pod("first", 80));
+        let (world, mut host, mut nested) = world(Seen { nested_pod: Some(late), ..Seen::default() });
+        world.nested_pods.take(&watcher::Event::Apply(serde_json::from_value(first.clone()).unwrap()));
+        let host_name = world.context.owner.host_name("shop", "first");
+        lock(&world.origins).insert(host_name, Origin::of_nested(&first).unwrap());
+        let pods = Pods::new(Arc::new(world));
+        let (requests, _) = crate::converge::queue();
+        pods.ask(&requests, true, &crate::watch::Change::Relisted);
+        pods.ask(&requests, false, &crate::watch::Change::Relisted);
+        let name = Name { namespace: "shop".into(), name: "late".into() };
+        let step = tokio::spawn(async move { pods.step(&name).await });
+        let call = nested.expect("PATCH", "/api/v1/namespaces/shop/pods/late/status").await;
+        let status = call.body[1]["value"].clone();
+        assert_eq!((&status["phase"], &status["reason"]), (&json!("Failed"), &json!("NodePorts")));
+        assert!(status["message"].as_str().unwrap().starts_with("Pod was rejected: "), "{status}");
+        call.accept();
+        nested.expect("POST", "/apis/events.k8s.io/v1/namespaces/shop/events").await.accept();
+        assert_eq!(step.await.unwrap(), Next::Refused);
+        assert!(host.next().await.is_none(), "the host hears nothing of it");
+    }
 }

@@ -89,7 +89,8 @@ fn uid(object: &Value) -> Option<String> {
     object.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned)
 }
 
-fn is_finished(pod: &Value) -> bool {
+/// Whether none of the pod's containers runs again.
+pub fn is_finished(pod: &Value) -> bool {
     matches!(pod.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed"))
 }
 

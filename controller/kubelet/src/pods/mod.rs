@@ -26,6 +26,14 @@ pub enum Error {
     /// The host's admission or validation refused the host pod.
     #[error("{0}")]
     Denied(Denied),
+    /// The node has no room for the pod, which was bound to it all the same.
+    #[error("Pod was rejected: {message}")]
+    Rejected {
+        /// The predicate of Kubernetes that says no.
+        reason: &'static str,
+        /// What is missing.
+        message: String,
+    },
     /// The host name of the pod is taken by something that is not ours.
     #[error("the host already has a pod {host_name} that was not made for this one; rename the pod")]
     Taken {
@@ -49,7 +57,7 @@ impl Error {
     /// Whether the tenant or the host's policy must change before it can go better.
     fn is_final(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Denied(_) | Self::Taken { .. } => true,
+            Self::Refused(_) | Self::Denied(_) | Self::Rejected { .. } | Self::Taken { .. } => true,
             Self::Data(error) => matches!(error, data::Error::Taken { .. } | data::Error::LeftOut { .. }),
             Self::Api { .. } => false,
         }

@@ -7,6 +7,7 @@ mod container;
 mod dns;
 mod environment;
 mod field;
+pub mod ports;
 mod volume;
 
 use crate::data::DataKind;
