@@ -9,7 +9,7 @@ use crate::sync::denied::denied;
 use crate::uses::Key;
 use crate::watch::Name;
 use crate::world::{World, lock};
-use futures::future::{join, join_all, try_join};
+use futures::future::{join, join_all};
 use k3k_api::labels::VIRTUAL_GENERATION;
 use k3k_api::v1beta1::SyncedKind;
 use k3k_translate::pod::ports::{collide, host_ports};
@@ -106,12 +106,13 @@ impl Pods {
         let owner = pod_reference(&host_name, &uid);
         // The host takes longer to place the pod and to make its sandbox than we take to write what it mounts; and this way the
         // Secret belongs to the pod from the start.
-        try_join(
+        // Neither is cut short by a failure of the other: a copy without its pod as owner would stay.
+        let (written, owned) = join(
             async { self.write_pod_secret(&origin, &translated, tokens?, &owner, true).await },
             self.own_data(name, &translated, &owner, Existing::Ours),
         )
-        .await?;
-        Ok(Next::Done)
+        .await;
+        written.and(owned).map(|()| Next::Done)
     }
 
     /// Whether another pod of the cluster has a port of the node that this one wants. Of what the scheduler looks at only this is not
@@ -154,7 +155,7 @@ impl Pods {
             let uses = lock(&self.world.uses);
             keys(name, translated).filter(|(key, _)| !uses.is_written(key)).collect()
         };
-        self.write_all(&missing, Existing::Unknown).await?;
+        self.write_all(&missing, Existing::Awaited).await?;
         Ok(missing.into_iter().map(|(key, _)| key).collect())
     }
 
@@ -179,8 +180,12 @@ impl Pods {
     ) -> Result<(), Error> {
         let news: Vec<(Key, bool)> = {
             let mut uses = lock(&self.world.uses);
-            // A change of the original is heard of by its watch.
-            keys(name, translated).filter(|(key, _)| uses.add(key, pod) && !uses.is_owned(key)).collect()
+            // What failed before is done now. A change of the original is heard of by its watch.
+            let wanted = keys(name, translated).filter(|(key, _)| {
+                uses.add(key, pod);
+                !uses.is_owned(key)
+            });
+            wanted.collect()
         };
         self.write_all(&news, existing).await
     }

@@ -98,6 +98,8 @@ pub enum Existing {
     Ours,
     /// It may be another's.
     Unknown,
+    /// The same; and who will use the copy is not made yet.
+    Awaited,
 }
 
 /// Writes the host copy of `key` with its present users as owners. A missing object is not an error: the host's kubelet
@@ -120,6 +122,10 @@ pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), E
     }
     let version = nested.metadata.resource_version.clone().unwrap_or_default();
     let owners = lock(&world.uses).owners(key);
+    // Its last user has gone since, and the copy goes with it: nobody would remove one without an owner.
+    if owners.is_empty() && existing != Existing::Awaited {
+        return Ok(());
+    }
     if lock(&world.uses).is_current(key, &version) {
         return Ok(());
     }
@@ -128,7 +134,7 @@ pub async fn write(world: &World, key: &Key, existing: Existing) -> Result<(), E
     if owners.is_empty() && *last == wanted {
         return Ok(());
     }
-    if existing == Existing::Unknown && !lock(&world.uses).is_written(key) {
+    if existing != Existing::Ours && !lock(&world.uses).is_written(key) {
         refuse_foreign(world, key, &host, &host_name).await?;
     }
     let copy = copy(&world.context.owner, *kind, &crate::watch::json(&nested), &owners)
@@ -272,13 +278,14 @@ mod tests {
         ] {
             let (world, mut host, mut nested) = world(Seen { sync: sync.clone(), ..Seen::default() });
             let key = (kind, Name { namespace: "shop".into(), name: name.into() });
-            let writing = tokio::spawn(async move { write(&world, &key, Existing::Ours).await });
+            let writing = tokio::spawn(async move { write(&world, &key, Existing::Awaited).await });
             let call = nested.expect("GET", "/api/v1/namespaces/shop/").await;
             call.answer(200, &json!({
                 "apiVersion": "v1", "kind": kind.kind(),
                 "metadata": {"name": name, "namespace": "shop", "uid": "n", "resourceVersion": "5", "labels": {"copied": label}},
             }));
             if is_copied {
+                host.expect("GET", "/api/v1/namespaces/k3k-dev/").await.refuse(404, "NotFound", "none");
                 host.expect("PATCH", "/api/v1/namespaces/k3k-dev/").await.accept();
                 writing.await.unwrap().unwrap();
             } else {
@@ -290,13 +297,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_lost_its_last_user_meanwhile_is_not_written() {
+        let (world, mut host, mut nested) = world(Seen::default());
+        let key = (DataKind::ConfigMap, Name { namespace: "shop".into(), name: "conf".into() });
+        let writing = tokio::spawn(async move { write(&world, &key, Existing::Unknown).await });
+        nested.expect("GET", "/api/v1/namespaces/shop/configmaps/conf").await.answer(
+            200,
+            &json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "conf", "namespace": "shop", "uid": "n", "resourceVersion": "5"},
+            }),
+        );
+        writing.await.unwrap().unwrap();
+        assert!(host.next().await.is_none(), "nobody would remove it");
+    }
+
+    #[tokio::test]
     async fn two_at_once_write_once() {
         let (world, mut host, mut nested) = world(Seen::default());
         let world = Arc::new(world);
         let key = (DataKind::ConfigMap, Name { namespace: "shop".into(), name: "conf".into() });
         let both = [0, 1].map(|_| {
             let (world, key) = (world.clone(), key.clone());
-            tokio::spawn(async move { write(&world, &key, Existing::Unknown).await })
+            tokio::spawn(async move { write(&world, &key, Existing::Awaited).await })
         });
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap",

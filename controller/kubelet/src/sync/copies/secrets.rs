@@ -30,7 +30,7 @@ impl<K: Kind> Copies<K> {
             let uses = lock(&self.world.uses);
             keys(name, secrets).into_iter().filter(|key| !uses.is_written(key)).collect()
         };
-        let written = join_all(missing.iter().map(|key| write(&self.world, key, Existing::Unknown))).await;
+        let written = join_all(missing.iter().map(|key| write(&self.world, key, Existing::Awaited))).await;
         Ok(written.into_iter().collect::<Result<(), _>>()?)
     }
 
@@ -48,7 +48,12 @@ impl<K: Kind> Copies<K> {
         });
         let news: Vec<Key> = {
             let mut uses = lock(&self.world.uses);
-            keys(name, secrets).into_iter().filter(|key| uses.add(key, &copy)).collect()
+            // What failed before is done now.
+            let wanted = keys(name, secrets).into_iter().filter(|key| {
+                uses.add(key, &copy);
+                !uses.is_owned(key)
+            });
+            wanted.collect()
         };
         let written = join_all(news.iter().map(|key| write(&self.world, key, Existing::Unknown))).await;
         Ok(written.into_iter().collect::<Result<(), _>>()?)
