@@ -107,12 +107,12 @@ impl Pods {
         // The host takes longer to place the pod and to make its sandbox than we take to write what it mounts; and this way the
         // Secret belongs to the pod from the start.
         // Neither is cut short by a failure of the other: a copy without its pod as owner would stay.
-        let (written, owned) = join(
+        let (secret, data) = join(
             async { self.write_pod_secret(&origin, &translated, tokens?, &owner, true).await },
             self.own_data(name, &translated, &owner, Existing::Ours),
         )
         .await;
-        written.and(owned).map(|()| Next::Done)
+        secret.and(data).map(|()| Next::Done)
     }
 
     /// Whether another pod of the cluster has a port of the node that this one wants. Of what the scheduler looks at only this is not
