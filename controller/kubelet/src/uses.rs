@@ -63,6 +63,13 @@ impl Uses {
         users.insert(uid, user.clone()).is_none()
     }
 
+    /// Notes that a host object uses `key`. Says whether the copy must be written for it to be owned as it should be, now or because that
+    /// failed before.
+    pub fn must_own(&mut self, key: &Key, user: &Value) -> bool {
+        self.add(key, user);
+        !self.is_owned(key)
+    }
+
     /// Forgets the host object of this name, whatever its UID was: it has gone without a word.
     pub fn remove_named(&mut self, kind: &str, name: &str) {
         self.0.retain(|_, entry| {

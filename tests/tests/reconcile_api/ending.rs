@@ -2,23 +2,34 @@
 
 use super::*;
 use k8s_openapi::api::coordination::v1::Lease;
+use tokio::task::JoinHandle;
 
-#[tokio::test]
-#[ignore = "needs target/lab/bin/k3s: make test"]
-async fn told_to_end_it_ends_and_gives_up_the_lease() -> Result<()> {
-    let client = client().await?;
+/// A whole controller, as its process runs it, with its Lease in `namespace`.
+fn start(
+    client: &Client,
+    namespace: &str,
+    identity: &str,
+) -> Result<(JoinHandle<Result<()>>, CancellationToken)> {
     let args = [
         "k3k-controller",
         "--namespace",
-        NAMESPACE,
+        namespace,
         "--identity",
-        "ending",
+        identity,
         "--admin-address",
         "127.0.0.1:0",
     ];
     let args = Args::try_parse_from(args)?;
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(k3k_controller::serve(args, client.clone(), shutdown.clone()));
+    Ok((running, shutdown))
+}
+
+#[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
+async fn told_to_end_it_ends_and_gives_up_the_lease() -> Result<()> {
+    let client = client().await?;
+    let (running, shutdown) = start(&client, NAMESPACE, "ending")?;
     let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
     let holder = async || {
         let lease = leases.get_opt("k3k-controller").await?;
@@ -42,18 +53,7 @@ async fn told_to_end_it_ends_and_gives_up_the_lease() -> Result<()> {
 async fn who_loses_the_lease_competes_again() -> Result<()> {
     let client = client().await?;
     k3k_tests::in_namespace(&client, async |namespace| {
-        let args = [
-            "k3k-controller",
-            "--namespace",
-            namespace,
-            "--identity",
-            "first",
-            "--admin-address",
-            "127.0.0.1:0",
-        ];
-        let args = Args::try_parse_from(args)?;
-        let shutdown = CancellationToken::new();
-        let running = tokio::spawn(k3k_controller::serve(args, client.clone(), shutdown.clone()));
+        let (running, shutdown) = start(&client, namespace, "first")?;
         let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
         let held = async || {
             let spec = leases.get_opt("k3k-controller").await?.and_then(|lease| lease.spec);

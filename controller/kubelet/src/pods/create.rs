@@ -180,12 +180,8 @@ impl Pods {
     ) -> Result<(), Error> {
         let news: Vec<(Key, bool)> = {
             let mut uses = lock(&self.world.uses);
-            // What failed before is done now. A change of the original is heard of by its watch.
-            let wanted = keys(name, translated).filter(|(key, _)| {
-                uses.add(key, pod);
-                !uses.is_owned(key)
-            });
-            wanted.collect()
+            // A change of the original is heard of by its watch.
+            keys(name, translated).filter(|(key, _)| uses.must_own(key, pod)).collect()
         };
         self.write_all(&news, existing).await
     }

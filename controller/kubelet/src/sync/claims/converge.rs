@@ -3,8 +3,7 @@
 use super::Claims;
 use crate::clients::signed;
 use crate::converge::Next;
-use crate::sync::copy::is_ending;
-use crate::sync::copy::{self, Unseen};
+use crate::sync::copy::{self, Unseen, is_ending};
 use crate::sync::denied::{Denied, denied};
 use crate::watch::{Name, json, origin};
 use crate::world::{core, lock};

@@ -48,12 +48,7 @@ impl<K: Kind> Copies<K> {
         });
         let news: Vec<Key> = {
             let mut uses = lock(&self.world.uses);
-            // What failed before is done now.
-            let wanted = keys(name, secrets).into_iter().filter(|key| {
-                uses.add(key, &copy);
-                !uses.is_owned(key)
-            });
-            wanted.collect()
+            keys(name, secrets).into_iter().filter(|key| uses.must_own(key, &copy)).collect()
         };
         let written = join_all(news.iter().map(|key| write(&self.world, key, Existing::Unknown))).await;
         Ok(written.into_iter().collect::<Result<(), _>>()?)
