@@ -1,0 +1,1 @@
+//! The Pod Security Standards, exactly as Kubernetes' own PodSecurity admission evaluates them.
