@@ -12,7 +12,7 @@ mod cluster;
 mod crd;
 mod expose;
 mod persistence;
-mod policy;
+pub mod policy;
 mod secret_mount;
 mod status;
 mod sync;

@@ -1,8 +1,32 @@
 //! The `VirtualClusterPolicy`: what an administrator allows the clusters of a namespace.
 
+mod enforcement;
+mod images;
+mod network;
+mod nodes;
+mod pod_security;
+mod resources;
+mod status;
+mod tenancy;
+mod workloads;
+
+pub use enforcement::{Enforcement, EnforcementMode, Exemption, RuleMode};
+pub use images::{
+    AllowedRegistry, DigestRule, Images, OnResolveFailure, Pin, PullPolicy, RegistryNetwork, ResolveLimits,
+};
+pub use network::{Egress, IngressFrom, IngressRules, Isolation, Network, ServiceRules, ServiceType};
+pub use nodes::{AllowedToleration, Nodes, Placement, RequiredToleration, TaintEffect, Tolerations};
+pub use pod_security::{
+    AllowedHostPath, ControlPlanePrivilege, PodSecurity, PortRange, Power, Privilege, UserNamespaces,
+    VolumeType,
+};
+pub use resources::{ContainerDefaults, ContainerResources, PerPod, RequiredResource, Resources};
+pub use status::{BoundNamespace, Violations, VirtualClusterPolicyStatus};
+pub use tenancy::{ClustersPerNamespace, Tenancy};
+pub use workloads::{DataSources, RuntimeClasses, StorageClasses, Workloads};
+
 use super::{Mode, SyncConfig};
 use k8s_openapi::api::core::v1::{Affinity, LimitRangeSpec, ResourceQuotaSpec, SecurityContext};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -107,6 +131,38 @@ pub struct VirtualClusterPolicySpec {
     /// Whether server and agent pods run in the host's user namespace. Overrides the clusters'.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_users: Option<bool>,
+
+    /// Whose the clusters are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenancy: Option<Tenancy>,
+
+    /// What happens when a rule is broken, and who is excused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Enforcement>,
+
+    /// What pods may be to the node they run on, beyond podSecurityAdmissionLevel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_security: Option<PodSecurity>,
+
+    /// Where images come from, and that they stay what they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<Images>,
+
+    /// Which nodes the clusters' pods, and the clusters themselves, run on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Nodes>,
+
+    /// How much clusters may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+
+    /// What pods and claims may name of the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<Workloads>,
+
+    /// What clusters may open to others, and whom they may reach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
 }
 
 impl VirtualClusterPolicySpec {
@@ -119,26 +175,4 @@ impl VirtualClusterPolicySpec {
     pub fn disable_network_policy(&self) -> bool {
         self.disable_network_policy.unwrap_or(false)
     }
-}
-
-/// The observed state of a policy.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct VirtualClusterPolicyStatus {
-    /// The generation of the object that this status speaks of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-
-    /// When the status was last written, in RFC 3339.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_update_time: Option<String>,
-
-    /// The state of the policy in one line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub summary: Option<String>,
-
-    /// What is known about the policy.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    pub conditions: Vec<Condition>,
 }
