@@ -6,32 +6,30 @@ use serde_json::{Value, json};
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 
-/// Every value of every field alone: in a pod that says nothing and in a hardened one, on each system and with users of
-/// its own.
-pub(crate) fn one_value_each() -> Vec<Value> {
+/// Every value of every field alone, with a name for it: in a pod that says nothing and in a hardened one, with users of
+/// its own and on Windows.
+pub(crate) fn one_value_each() -> Vec<(String, Value)> {
     let mut pods = Vec::new();
-    for base in [plain(), strict(), merged(plain(), "os", &json!({"name": "windows"}))] {
-        pods.push(base.clone());
-        for host_users in [None, Some(false)] {
-            let mut base = base.clone();
-            if let Some(own) = host_users {
-                base["spec"]["hostUsers"] = json!(own);
-            }
-            for (path, value) in alternatives(values::pod()) {
-                pods.push(with(&base, |pod| set(&mut pod["spec"], path, &value)));
-            }
-            for (path, value) in alternatives(values::container()) {
-                for list in LISTS {
-                    pods.push(with(&base, |pod| set(&mut pod["spec"][list][1], path, &value)));
-                }
+    let strict = strict();
+    let own_users = |base: &Value| merged(base.clone(), "hostUsers", &json!(false));
+    let on_windows = merged(plain(), "os", &json!({"name": "windows"}));
+    for base in [plain(), own_users(&plain()), strict.clone(), own_users(&strict), on_windows] {
+        for (path, value) in alternatives(values::pod()) {
+            pods.push((format!("{path} {value}"), with(&base, |pod| set(&mut pod["spec"], path, &value))));
+        }
+        for (path, value) in alternatives(values::container()) {
+            for list in LISTS {
+                let pod = with(&base, |pod| set(&mut pod["spec"][list][1], path, &value));
+                pods.push((format!("{list} {path} {value}"), pod));
             }
         }
         for (key, value) in alternatives(values::annotations()) {
-            pods.push(with(&base, |pod| pod["metadata"]["annotations"] = json!({key: value})));
+            let pod = with(&base, |pod| pod["metadata"]["annotations"] = json!({key: value}));
+            pods.push((format!("{key} {value}"), pod));
         }
-        for options in [json!({"hostProcess": true}), json!({"hostProcess": true, "runAsUserName": "u"})] {
-            pods.push(with(&base, |pod| host_process(pod, &options, true)));
-            pods.push(with(&base, |pod| host_process(pod, &options, false)));
+        for of_pod in [true, false] {
+            let pod = with(&base, |pod| host_process(pod, &json!({"hostProcess": true}), of_pod));
+            pods.push((format!("hostProcess of the pod {of_pod}"), pod));
         }
     }
     pods

@@ -191,7 +191,7 @@ pub(crate) fn sources() -> Vec<Value> {
         json!({"secret": {"secretName": "s"}}),
         json!({"hostPath": {"path": "/"}}),
         json!({"awsElasticBlockStore": {"volumeID": "v"}}),
-        json!({"azureDisk": {"diskName": "d", "diskURI": "/subscriptions/d"}}),
+        json!({"azureDisk": {"diskName": "d", "diskURI": "https://a.blob.core.windows.net/c/d.vhd"}}),
         json!({"azureFile": {"secretName": "s", "shareName": "s"}}),
         json!({"cephfs": {"monitors": ["m"]}}),
         json!({"cinder": {"volumeID": "v"}}),
