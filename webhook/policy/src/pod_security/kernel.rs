@@ -27,12 +27,14 @@ const SAFE_SYSCTLS: [&str; 12] = [
     "net.ipv4.tcp_rmem",
     "net.ipv4.tcp_wmem",
 ];
+const SAFE_SYSCTLS_TEXT: &str =
+    "only sysctls that Kubernetes calls safe: kernel.shm_rmid_forced and some of net.ipv4";
 
 pub(super) fn pod(pod: &Pod<'_>, found: &mut Vec<Finding>) {
     let sysctls = pod.security().and_then(|context| context.sysctls.as_deref()).unwrap_or_default();
     for (index, sysctl) in sysctls.iter().enumerate() {
         if !SAFE_SYSCTLS.contains(&sysctl.name.as_str()) {
-            let fault = Fault::baseline(SYSCTLS, "only parameters that Kubernetes calls safe");
+            let fault = Fault::baseline(SYSCTLS, SAFE_SYSCTLS_TEXT);
             let field = format!("spec.securityContext.sysctls[{index}].name");
             found.push(fault.in_pod(field, quoted(&sysctl.name)));
         }

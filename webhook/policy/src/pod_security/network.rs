@@ -40,7 +40,7 @@ fn probes(container: &Container<'_>, found: &mut Vec<Finding>) {
     });
     for (place, http, tcp) in probes.chain(hooks) {
         for (action, host) in hosts(http, tcp) {
-            let fault = Fault::baseline(HOST_PROBES, "no host but the pod itself");
+            let fault = Fault::baseline(HOST_PROBES, "no host here, which means the pod itself");
             found.push(container.fault(fault, &format!("{place}.{action}.host"), quoted(host)));
         }
     }

@@ -106,9 +106,9 @@ fn se_linux(options: Option<&SELinuxOptions>) -> impl Iterator<Item = (Fault, &'
     options.into_iter().flat_map(|options| {
         let none: &[&str] = &[""];
         let fields = [
-            ("seLinuxOptions.role", options.role.as_deref(), none, "only no value"),
+            ("seLinuxOptions.role", options.role.as_deref(), none, "no value"),
             ("seLinuxOptions.type", options.type_.as_deref(), &SE_LINUX_TYPES, SE_LINUX_ALLOWED),
-            ("seLinuxOptions.user", options.user.as_deref(), none, "only no value"),
+            ("seLinuxOptions.user", options.user.as_deref(), none, "no value"),
         ];
         fields.into_iter().filter_map(|(field, value, known, allowed)| {
             let value = value.filter(|value| !known.contains(value))?;

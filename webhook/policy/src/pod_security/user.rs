@@ -13,7 +13,7 @@ pub const RUN_AS_NON_ROOT: &str = "podSecurity.runAsNonRoot";
 /// own from v1.35 on).
 pub const RUN_AS_USER: &str = "podSecurity.runAsUser";
 
-const ANYBODY_ELSE: &str = "only other users or no value";
+const ANYBODY_ELSE: &str = "only users other than 0, or no value";
 
 pub(super) fn pod(pod: &Pod<'_>, found: &mut Vec<Finding>) {
     let Some(context) = pod.security() else { return };
