@@ -37,7 +37,14 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// What can be said of a namespace from its policy alone.
     pub fn new(governing: &'a Governing, now: Timestamp) -> Self {
-        Self { governing, now, target: None, may_use_policies: false, clusters_in_namespace: 0, host_is_taken: &|_| false }
+        Self {
+            governing,
+            now,
+            target: None,
+            may_use_policies: false,
+            clusters_in_namespace: 0,
+            host_is_taken: &|_| false,
+        }
     }
 }
 
@@ -72,7 +79,9 @@ pub fn judge(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation> {
         }
     };
     let (mut by_policy, source) = by_policy(question, policy, facts);
-    by_policy.retain(|violation| violation.rule == MALFORMED || policy.exemption(violation.rule, source, facts.now).is_none());
+    by_policy.retain(|violation| {
+        violation.rule == MALFORMED || policy.exemption(violation.rule, source, facts.now).is_none()
+    });
     for violation in &mut by_policy {
         if !violation.is_guard() && violation.rule != MALFORMED {
             violation.mode = violation.mode.min(policy.mode(violation.rule));
@@ -83,7 +92,10 @@ pub fn judge(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation> {
 }
 
 fn is_governed(question: &Question<'_>) -> bool {
-    matches!((question.group, question.resource), ("", "pods" | "services" | "persistentvolumeclaims") | ("networking.k8s.io", "ingresses"))
+    matches!(
+        (question.group, question.resource),
+        ("", "pods" | "services" | "persistentvolumeclaims") | ("networking.k8s.io", "ingresses")
+    )
 }
 
 fn ungoverned(governing: &Governing) -> Violation {
@@ -92,13 +104,19 @@ fn ungoverned(governing: &Governing) -> Violation {
             "the namespace is bound to VirtualClusterPolicy {name:?}, which does not exist: create it, or correct the namespace's label {}",
             labels::POLICY_NAME
         ),
-        Governing::Unreadable { name, error } => format!("VirtualClusterPolicy {name:?} cannot be understood: {error}"),
+        Governing::Unreadable { name, error } => {
+            format!("VirtualClusterPolicy {name:?} cannot be understood: {error}")
+        }
         Governing::Default | Governing::Named(_) => String::new(),
     };
     Violation::new(POLICY_MISSING, "", message)
 }
 
-fn by_policy<'a>(question: &Question<'a>, policy: &Policy, facts: &Facts<'_>) -> (Vec<Violation>, Source<'a>) {
+fn by_policy<'a>(
+    question: &Question<'a>,
+    policy: &Policy,
+    facts: &Facts<'_>,
+) -> (Vec<Violation>, Source<'a>) {
     let source = question.object.map(|object| source(object)).unwrap_or_default();
     let found = match (question.group, question.resource, question.sub_resource) {
         ("", "pods", "" | "ephemeralcontainers" | "resize") => pod(question, policy),
@@ -122,13 +140,16 @@ fn pod(question: &Question<'_>, policy: &Policy) -> Vec<Violation> {
     let Some(object) = question.object else { return Vec::new() };
     // A pod that is there, and does not change where rules look, stays as it is: it must be possible to remove its finalizers, label it and
     // report on it, also after its policy has become stricter.
-    let unchanged = question.old.is_some_and(|old| old.get("spec") == object.get("spec") && old.get("spec").is_some());
+    let unchanged =
+        question.old.is_some_and(|old| old.get("spec") == object.get("spec") && old.get("spec").is_some());
     if unchanged {
         return Vec::new();
     }
     match Subject::pod(object) {
         Err(malformed) => vec![Violation::new(MALFORMED, malformed.path.clone(), malformed.to_string())],
-        Ok(subject) if question.sub_resource == "resize" => pod::check_resize(&subject, policy, Role::of(object)),
+        Ok(subject) if question.sub_resource == "resize" => {
+            pod::check_resize(&subject, policy, Role::of(object))
+        }
         Ok(subject) => pod::check(&subject, policy, Role::of(object)),
     }
 }
@@ -143,7 +164,8 @@ fn template(question: &Question<'_>, policy: &Policy) -> Vec<Violation> {
         return Vec::new();
     }
     let role = Role::of(template);
-    let completed = crate::mutate::pod(template, policy, role, crate::mutate::Stage::New, &crate::mutate::Digests::new());
+    let completed =
+        crate::mutate::pod(template, policy, role, crate::mutate::Stage::New, &crate::mutate::Digests::new());
     let Ok(subject) = Subject::pod(&completed) else { return Vec::new() };
     let prefix = path.trim_start_matches('/').replace('/', ".");
     pod::check(&subject, policy, role)
@@ -170,9 +192,17 @@ pub fn nested(pod: &Value, source: Source<'_>, policy: &Policy, now: Timestamp) 
     let mut own = pod.clone();
     if let Some(spec) = own.get_mut("spec").and_then(Value::as_object_mut) {
         // The cluster's scheduler has used these; the host's places the pod anew.
-        for field in ["nodeName", "nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "schedulerName", "priorityClassName",
-            "priority", "preemptionPolicy"]
-        {
+        for field in [
+            "nodeName",
+            "nodeSelector",
+            "affinity",
+            "tolerations",
+            "topologySpreadConstraints",
+            "schedulerName",
+            "priorityClassName",
+            "priority",
+            "preemptionPolicy",
+        ] {
             spec.remove(field);
         }
     }
@@ -183,7 +213,8 @@ pub fn nested(pod: &Value, source: Source<'_>, policy: &Policy, now: Timestamp) 
             annotations.retain(|key, _| keep(key));
         }
     }
-    let completed = crate::mutate::pod(&own, policy, role, crate::mutate::Stage::New, &crate::mutate::Digests::new());
+    let completed =
+        crate::mutate::pod(&own, policy, role, crate::mutate::Stage::New, &crate::mutate::Digests::new());
     let subject = match Subject::pod(&completed) {
         Ok(subject) => subject,
         Err(_) => return Vec::new(), // its own API server says it better

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use k3k_api::image::ImageReference;
 use k3k_api::quantity::Quantity;
 use k3k_api::v1beta1::policy::{
-    AllowedRegistry, DigestRule, EnforcementMode, Exemption, Images, Nodes, Placement, PodSecurity, RegistryNetwork, Resources,
-    VirtualClusterPolicySpec, Workloads,
+    AllowedRegistry, DigestRule, EnforcementMode, Exemption, Images, Nodes, Placement, PodSecurity,
+    RegistryNetwork, Resources, VirtualClusterPolicySpec, Workloads,
 };
 use k3k_api::v1beta1::policy::{Network, PodSecurityLevel};
 use std::collections::{BTreeMap, HashMap};
@@ -59,7 +59,11 @@ fn wrong(field: impl Into<String>, message: impl Into<String>) -> CompileError {
 
 impl Policy {
     /// Compiles what a policy says, or names the field that cannot be understood: a policy that is half understood governs nothing.
-    pub fn compile(name: &str, generation: i64, spec: VirtualClusterPolicySpec) -> Result<Self, CompileError> {
+    pub fn compile(
+        name: &str,
+        generation: i64,
+        spec: VirtualClusterPolicySpec,
+    ) -> Result<Self, CompileError> {
         let enforcement = spec.enforcement.clone().unwrap_or_default();
         let mut modes = BTreeMap::new();
         for (index, rule) in enforcement.rules.iter().enumerate() {
@@ -74,7 +78,10 @@ impl Policy {
                 known(&format!("{field}.rules[{at}]"), rule)?;
             }
             let until = exemption.expires_at.parse::<Timestamp>().map_err(|error| {
-                wrong(format!("{field}.expiresAt"), format!("{:?} is not a time: {error}", exemption.expires_at))
+                wrong(
+                    format!("{field}.expiresAt"),
+                    format!("{:?} is not a time: {error}", exemption.expires_at),
+                )
             })?;
             exemptions.push((until, exemption.clone()));
         }
@@ -90,7 +97,8 @@ impl Policy {
         let mut pins = HashMap::new();
         for (index, pin) in images.pins.iter().enumerate() {
             let field = format!("spec.images.pins[{index}].image");
-            let image = pin.image.parse::<ImageReference>().map_err(|error| wrong(&field, error.to_string()))?;
+            let image =
+                pin.image.parse::<ImageReference>().map_err(|error| wrong(&field, error.to_string()))?;
             let Some(tag) = image.effective_tag() else {
                 return Err(wrong(field, format!("{:?} has a digest already", pin.image)));
             };
@@ -100,14 +108,20 @@ impl Policy {
         let mut most = BTreeMap::new();
         for (resource, quantity) in resources.per_pod.iter().flat_map(|per_pod| &per_pod.max) {
             let field = format!("spec.resources.perPod.max[{resource}]");
-            most.insert(resource.clone(), Quantity::try_from(quantity).map_err(|error| wrong(field, error.to_string()))?);
+            most.insert(
+                resource.clone(),
+                Quantity::try_from(quantity).map_err(|error| wrong(field, error.to_string()))?,
+            );
         }
         let pod_security = spec.pod_security.clone().unwrap_or_default();
         for (index, privilege) in pod_security.privileged.iter().enumerate() {
             for (at, path) in privilege.host_paths.iter().enumerate() {
                 if crate::pod::privilege::plain_path(&path.path).is_none() {
                     let field = format!("spec.podSecurity.privileged[{index}].hostPaths[{at}].path");
-                    return Err(wrong(field, format!("{:?} is not absolute, or has dots between its slashes", path.path)));
+                    return Err(wrong(
+                        field,
+                        format!("{:?} is not absolute, or has dots between its slashes", path.path),
+                    ));
                 }
             }
         }
@@ -159,15 +173,13 @@ impl Policy {
             return None;
         }
         let area = rule.split('.').next().unwrap_or(rule);
-        self.exemptions
-            .iter()
-            .filter(|(until, _)| now < *until)
-            .map(|(_, exemption)| exemption)
-            .find(|exemption| {
+        self.exemptions.iter().filter(|(until, _)| now < *until).map(|(_, exemption)| exemption).find(
+            |exemption| {
                 exemption.rules.iter().any(|listed| listed == rule || listed == area)
                     && covers(&exemption.clusters, source.cluster)
                     && covers(&exemption.virtual_namespaces, source.virtual_namespace)
-            })
+            },
+        )
     }
 
     /// When the next exemption ends.

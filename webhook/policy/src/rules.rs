@@ -1,7 +1,5 @@
 //! The names of all rules.
 
-use crate::pod_security;
-
 /// What of another's a virtual kubelet writes, and what tenants write that is k3k's: labels and annotations.
 pub const LABELS: &str = "guard.labels";
 /// Objects of a cluster's control plane are written by k3k alone, and a cluster's copies by its own virtual kubelet.
@@ -92,25 +90,76 @@ pub const CLUSTERS: &str = "tenancy.clusters";
 
 /// Every rule whose mode a policy can choose.
 pub const ALL: &[&str] = &[
-    USER_NAMESPACES, CONTROL_PLANE, ALLOWED_VOLUMES, DIGEST, REGISTRIES, PULL_POLICY, SELECTOR, TOLERATIONS, SCHEDULER, TOPOLOGY_KEYS,
-    PLACEMENT, PER_POD, REQUIRED, EXTENDED, PRIORITY_CLASS, RUNTIME_CLASS, STORAGE_CLASS, DATA_SOURCE, ANNOTATIONS, METADATA_LABELS,
-    GRACE_PERIOD, SERVICE_TYPE, LOAD_BALANCER, NODE_PORTS, INGRESS_HOSTS, INGRESS_CLASS, INGRESS_ANNOTATIONS, CLUSTERS,
+    USER_NAMESPACES,
+    CONTROL_PLANE,
+    ALLOWED_VOLUMES,
+    DIGEST,
+    REGISTRIES,
+    PULL_POLICY,
+    SELECTOR,
+    TOLERATIONS,
+    SCHEDULER,
+    TOPOLOGY_KEYS,
+    PLACEMENT,
+    PER_POD,
+    REQUIRED,
+    EXTENDED,
+    PRIORITY_CLASS,
+    RUNTIME_CLASS,
+    STORAGE_CLASS,
+    DATA_SOURCE,
+    ANNOTATIONS,
+    METADATA_LABELS,
+    GRACE_PERIOD,
+    SERVICE_TYPE,
+    LOAD_BALANCER,
+    NODE_PORTS,
+    INGRESS_HOSTS,
+    INGRESS_CLASS,
+    INGRESS_ANNOTATIONS,
+    CLUSTERS,
     // In step with `pod_security::RULES`, which a test holds.
-    "podSecurity.privileged", "podSecurity.hostNamespaces", "podSecurity.hostPath", "podSecurity.hostPorts", "podSecurity.hostProcess",
-    "podSecurity.hostProbes", "podSecurity.capabilities", "podSecurity.procMount", "podSecurity.sysctls", "podSecurity.seLinux",
-    "podSecurity.appArmor", "podSecurity.seccomp", "podSecurity.volumeTypes", "podSecurity.allowPrivilegeEscalation",
-    "podSecurity.runAsNonRoot", "podSecurity.runAsUser",
+    "podSecurity.privileged",
+    "podSecurity.hostNamespaces",
+    "podSecurity.hostPath",
+    "podSecurity.hostPorts",
+    "podSecurity.hostProcess",
+    "podSecurity.hostProbes",
+    "podSecurity.capabilities",
+    "podSecurity.procMount",
+    "podSecurity.sysctls",
+    "podSecurity.seLinux",
+    "podSecurity.appArmor",
+    "podSecurity.seccomp",
+    "podSecurity.volumeTypes",
+    "podSecurity.allowPrivilegeEscalation",
+    "podSecurity.runAsNonRoot",
+    "podSecurity.runAsUser",
 ];
 
 /// Every guard rule.
 pub const GUARDS: &[&str] = &[
-    LABELS, OWNERSHIP, REFERENCES, NODE_NAME, TOKENS, EXEC, NAMESPACES, NETWORK_POLICIES, PRIORITY, CLUSTER, UNKNOWN, ROLES, SELECTORS,
-    EXTERNAL_IPS, POLICY,
+    LABELS,
+    OWNERSHIP,
+    REFERENCES,
+    NODE_NAME,
+    TOKENS,
+    EXEC,
+    NAMESPACES,
+    NETWORK_POLICIES,
+    PRIORITY,
+    CLUSTER,
+    UNKNOWN,
+    ROLES,
+    SELECTORS,
+    EXTERNAL_IPS,
+    POLICY,
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod_security;
 
     #[test]
     fn the_rules_of_the_standards_are_among_all() {

@@ -13,7 +13,11 @@ pub(super) fn connect(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violati
         return Vec::new();
     }
     if question.resource == "services" {
-        let is_ours = question.name.split(':').find(|part| !matches!(*part, "http" | "https")).is_some_and(|name| name.starts_with("k3k-"));
+        let is_ours = question
+            .name
+            .split(':')
+            .find(|part| !matches!(*part, "http" | "https"))
+            .is_some_and(|name| name.starts_with("k3k-"));
         let message = format!("Service {:?} belongs to a cluster's control plane", question.name);
         return if is_ours { vec![Violation::new(EXEC, "", message)] } else { Vec::new() };
     }
@@ -50,22 +54,36 @@ pub(super) fn token(question: &Question<'_>) -> Vec<Violation> {
 
 /// Secrets that would hold such a token.
 pub(super) fn secret(question: &Question<'_>) -> Vec<Violation> {
-    let Some(secret) = question.object.filter(|_| question.operation != Operation::Delete) else { return Vec::new() };
-    if question.requester.is_trusted() || secret.get("type").and_then(Value::as_str) != Some("kubernetes.io/service-account-token") {
+    let Some(secret) = question.object.filter(|_| question.operation != Operation::Delete) else {
+        return Vec::new();
+    };
+    if question.requester.is_trusted()
+        || secret.get("type").and_then(Value::as_str) != Some("kubernetes.io/service-account-token")
+    {
         return Vec::new();
     }
     let account = annotation(secret, "kubernetes.io/service-account.name").unwrap_or_default();
     let refused = matches!(question.requester, Requester::Kubelet { .. }) || kubelet_of(account).is_some();
     if refused {
-        return vec![Violation::new(TOKENS, "type", format!("a Secret with a token of ServiceAccount {account:?} cannot be made here"))];
+        return vec![Violation::new(
+            TOKENS,
+            "type",
+            format!("a Secret with a token of ServiceAccount {account:?} cannot be made here"),
+        )];
     }
     Vec::new()
 }
 
 /// k3k's roles.
 pub(super) fn role_binding(question: &Question<'_>) -> Vec<Violation> {
-    let role = question.object.and_then(|binding| binding.pointer("/roleRef/name")).and_then(Value::as_str).unwrap_or_default();
-    let is_ours = question.operation != Operation::Delete && role.starts_with("k3k-") && !question.requester.is_trusted();
+    let role = question
+        .object
+        .and_then(|binding| binding.pointer("/roleRef/name"))
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let is_ours = question.operation != Operation::Delete
+        && role.starts_with("k3k-")
+        && !question.requester.is_trusted();
     if is_ours {
         return vec![Violation::new(ROLES, "roleRef.name", format!("role {role:?} is bound by k3k alone"))];
     }

@@ -24,17 +24,27 @@ pub(super) fn check(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation
     secrets(spec, &mut found);
     powers(spec, &mut found);
     if let Some(version) = spec.get("version").and_then(Value::as_str).filter(|version| !version.is_empty()) {
-        let tag = version.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'+'));
+        let tag = version
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'+'));
         if !tag || version.len() > 128 || version.starts_with(['.', '-']) || version.contains("..") {
-            refuse(&mut found, "spec.version".to_owned(), format!("{version:?} is not the tag of a version, such as v1.33.1-k3s1"));
+            refuse(
+                &mut found,
+                "spec.version".to_owned(),
+                format!("{version:?} is not the tag of a version, such as v1.33.1-k3s1"),
+            );
         }
     }
     if question.operation == Operation::Create
         && let Governing::Named(policy) = facts.governing
-        && policy.spec.tenancy.as_ref().and_then(|tenancy| tenancy.clusters_per_namespace) == Some(ClustersPerNamespace::Single)
+        && policy.spec.tenancy.as_ref().and_then(|tenancy| tenancy.clusters_per_namespace)
+            == Some(ClustersPerNamespace::Single)
         && facts.clusters_in_namespace > 0
     {
-        let message = format!("the namespace holds a cluster already, and {} allows one (tenancy.clustersPerNamespace)", policy.title());
+        let message = format!(
+            "the namespace holds a cluster already, and {} allows one (tenancy.clustersPerNamespace)",
+            policy.title()
+        );
         found.push(Violation::new(CLUSTERS, "metadata.namespace", message));
     }
     found
@@ -51,20 +61,34 @@ pub(crate) fn by_policy(question: &Question<'_>, policy: &crate::Policy) -> Vec<
         found.push(Violation::of(CLUSTERS, "spec.mode".to_owned(), &format!("{mode:?}"), &title, &allowed));
     }
     if let Some(classes) = &policy.workloads.priority_classes
-        && let Some(class) = cluster.pointer("/spec/priorityClass").and_then(Value::as_str).filter(|class| !class.is_empty())
+        && let Some(class) =
+            cluster.pointer("/spec/priorityClass").and_then(Value::as_str).filter(|class| !class.is_empty())
         && policy.spec.default_priority_class.as_deref() != Some(class)
         && !classes.iter().any(|allowed| allowed == class)
     {
         let field = "spec.priorityClass".to_owned();
-        found.push(Violation::of(crate::rules::PRIORITY_CLASS, field, &format!("{class:?}"), &title, &crate::violation::any_of(classes)));
+        found.push(Violation::of(
+            crate::rules::PRIORITY_CLASS,
+            field,
+            &format!("{class:?}"),
+            &title,
+            &crate::violation::any_of(classes),
+        ));
     }
     if let Some(types) = policy.network.services.as_ref().and_then(|services| services.types.as_ref()) {
         for (field, kind) in [("nodePort", "NodePort"), ("loadBalancer", "LoadBalancer")] {
-            let asked = cluster.pointer(&format!("/spec/expose/{field}")).is_some_and(|value| !value.is_null());
+            let asked =
+                cluster.pointer(&format!("/spec/expose/{field}")).is_some_and(|value| !value.is_null());
             if asked && !types.iter().any(|allowed| allowed.as_str() == kind) {
                 let names: Vec<&str> = types.iter().map(|kind| kind.as_str()).collect();
                 let field = format!("spec.expose.{field}");
-                found.push(Violation::of(crate::rules::SERVICE_TYPE, field, "set", &title, &crate::violation::any_of(&names)));
+                found.push(Violation::of(
+                    crate::rules::SERVICE_TYPE,
+                    field,
+                    "set",
+                    &title,
+                    &crate::violation::any_of(&names),
+                ));
             }
         }
     }
@@ -77,13 +101,22 @@ fn refuse(found: &mut Vec<Violation>, field: String, message: String) {
 
 /// Secrets of other namespaces would be read with the controller's rights.
 fn elsewhere(spec: &Value, namespace: &str, found: &mut Vec<Violation>) {
-    let mut places = vec![("spec.tokenSecretRef.namespace".to_owned(), spec.pointer("/tokenSecretRef/namespace"))];
+    let mut places =
+        vec![("spec.tokenSecretRef.namespace".to_owned(), spec.pointer("/tokenSecretRef/namespace"))];
     for (index, addon) in spec.get("addons").and_then(Value::as_array).into_iter().flatten().enumerate() {
         places.push((format!("spec.addons[{index}].secretNamespace"), addon.get("secretNamespace")));
     }
     for (field, place) in places {
-        if let Some(other) = place.and_then(Value::as_str).filter(|other| !other.is_empty() && *other != namespace) {
-            refuse(found, field, format!("a Secret in namespace {other:?} is out of reach: copy it into {namespace:?}, the cluster's namespace"));
+        if let Some(other) =
+            place.and_then(Value::as_str).filter(|other| !other.is_empty() && *other != namespace)
+        {
+            refuse(
+                found,
+                field,
+                format!(
+                    "a Secret in namespace {other:?} is out of reach: copy it into {namespace:?}, the cluster's namespace"
+                ),
+            );
         }
     }
 }
@@ -99,17 +132,23 @@ fn secrets(spec: &Value, found: &mut Vec<Violation>) {
             named.push((format!("spec.addons[{index}].secretRef"), secret));
         }
     }
-    for (index, mount) in spec.get("secretMounts").and_then(Value::as_array).into_iter().flatten().enumerate() {
+    for (index, mount) in spec.get("secretMounts").and_then(Value::as_array).into_iter().flatten().enumerate()
+    {
         if let Some(secret) = mount.get("secretName") {
             named.push((format!("spec.secretMounts[{index}].secretName"), secret));
         }
         if let Some(path) = mount.get("mountPath").and_then(Value::as_str)
             && plain_path(path).is_none()
         {
-            refuse(found, format!("spec.secretMounts[{index}].mountPath"), format!("{path:?} is not an absolute path without dots"));
+            refuse(
+                found,
+                format!("spec.secretMounts[{index}].mountPath"),
+                format!("{path:?} is not an absolute path without dots"),
+            );
         }
     }
-    for (source, value) in spec.pointer("/customCAs/sources").and_then(Value::as_object).into_iter().flatten() {
+    for (source, value) in spec.pointer("/customCAs/sources").and_then(Value::as_object).into_iter().flatten()
+    {
         if let Some(secret) = value.get("secretName") {
             named.push((format!("spec.customCAs.sources.{source}.secretName"), secret));
         }
@@ -134,9 +173,16 @@ fn secrets(spec: &Value, found: &mut Vec<Violation>) {
 fn is_own_secret(name: &str) -> bool {
     name.starts_with("k3k-")
         && (name.starts_with("k3k-pod-")
-            || ["-certificates", "-kubeconfig", "-token", "-agent-config", "-init-server-config", "-server-config"]
-                .iter()
-                .any(|suffix| name.ends_with(suffix)))
+            || [
+                "-certificates",
+                "-kubeconfig",
+                "-token",
+                "-agent-config",
+                "-init-server-config",
+                "-server-config",
+            ]
+            .iter()
+            .any(|suffix| name.ends_with(suffix)))
 }
 
 /// Powers over the node, which the controller's pods would have.
@@ -147,10 +193,18 @@ fn powers(spec: &Value, found: &mut Vec<Violation>) {
     }
     for field in ["privileged", "allowPrivilegeEscalation"] {
         if spec.pointer(&format!("/securityContext/{field}")) == Some(&Value::Bool(true)) {
-            refuse(found, format!("spec.securityContext.{field}"), "the server of a shared cluster needs no privileges and gets none".to_owned());
+            refuse(
+                found,
+                format!("spec.securityContext.{field}"),
+                "the server of a shared cluster needs no privileges and gets none".to_owned(),
+            );
         }
     }
-    if spec.pointer("/securityContext/capabilities/add").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
+    if spec
+        .pointer("/securityContext/capabilities/add")
+        .and_then(Value::as_array)
+        .is_some_and(|list| !list.is_empty())
+    {
         let field = "spec.securityContext.capabilities.add".to_owned();
         refuse(found, field, "the server of a shared cluster needs no privileges and gets none".to_owned());
     }

@@ -41,12 +41,17 @@ fn reserved(question: &Question<'_>) -> Vec<Violation> {
     }
     if let Some(cluster) = kubelet {
         // Its own copies all say whose they are, those that it takes over as well.
-        let of = |object: Option<&Value>| object.and_then(|object| label(object, labels::CLUSTER_NAME)).map(str::to_owned);
+        let of = |object: Option<&Value>| {
+            object.and_then(|object| label(object, labels::CLUSTER_NAME)).map(str::to_owned)
+        };
         let (now, before) = (of(question.object), of(question.old));
-        let foreign = now.as_deref() != Some(cluster) || before.as_deref().is_some_and(|before| before != cluster);
+        let foreign =
+            now.as_deref() != Some(cluster) || before.as_deref().is_some_and(|before| before != cluster);
         if foreign {
             let field = format!("metadata.labels[{}]", labels::CLUSTER_NAME);
-            let message = format!("{field} is not {cluster:?}, but the virtual kubelet of {cluster:?} writes objects of its own cluster alone");
+            let message = format!(
+                "{field} is not {cluster:?}, but the virtual kubelet of {cluster:?} writes objects of its own cluster alone"
+            );
             found.push(Violation::new(LABELS, field, message));
         }
     }
@@ -64,10 +69,14 @@ const PLACES: &[(&str, &str)] = &[
     ("/template/metadata", "labels"),
 ];
 /// What a virtual kubelet never writes.
-const RESTRICTED: [&str; 4] = [labels::COMPONENT, labels::POLICY_NAME, labels::CLUSTER_NAMESPACE, labels::APPLIED_HASH];
+const RESTRICTED: [&str; 4] =
+    [labels::COMPONENT, labels::POLICY_NAME, labels::CLUSTER_NAMESPACE, labels::APPLIED_HASH];
 
 fn ours(object: Option<&Value>, path: &str, keys: &str) -> BTreeMap<String, Value> {
-    let map = object.and_then(|object| object.pointer(path)).and_then(|metadata| metadata.get(keys)).and_then(Value::as_object);
+    let map = object
+        .and_then(|object| object.pointer(path))
+        .and_then(|metadata| metadata.get(keys))
+        .and_then(Value::as_object);
     map.into_iter()
         .flatten()
         .filter(|(key, _)| labels::is_reserved(key))
@@ -80,7 +89,10 @@ fn owned(question: &Question<'_>) -> Vec<Violation> {
     let Some(old) = question.old else { return Vec::new() };
     // Nobody is kept from evicting pods: they come again.
     let is_pod = question.group.is_empty() && question.resource == "pods";
-    if is_pod && question.operation == Operation::Delete && !matches!(question.requester, Requester::Kubelet { .. }) {
+    if is_pod
+        && question.operation == Operation::Delete
+        && !matches!(question.requester, Requester::Kubelet { .. })
+    {
         return Vec::new();
     }
     // Nodes report on what runs on them.
@@ -97,7 +109,8 @@ fn owned(question: &Question<'_>) -> Vec<Violation> {
         && question.operation == Operation::Delete
         && label(old, labels::CLUSTER_NAME) != Some(cluster)
     {
-        let message = format!("the object is not of cluster {cluster:?}, whose virtual kubelet wants to delete it");
+        let message =
+            format!("the object is not of cluster {cluster:?}, whose virtual kubelet wants to delete it");
         return vec![Violation::new(OWNERSHIP, "", message)];
     }
     Vec::new()

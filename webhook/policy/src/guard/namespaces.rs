@@ -11,8 +11,13 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Labels by which others exempt a namespace from their own rules.
-const EXEMPTING: [&str; 5] =
-    ["pod-security.kubernetes.io/", "admission.gatekeeper.sh/", "policy.sigstore.dev/", "securesystemsengineering.connaisseur/", "istio.io/"];
+const EXEMPTING: [&str; 5] = [
+    "pod-security.kubernetes.io/",
+    "admission.gatekeeper.sh/",
+    "policy.sigstore.dev/",
+    "securesystemsengineering.connaisseur/",
+    "istio.io/",
+];
 
 /// Labels of a namespace that holds clusters, or is about to.
 pub(super) fn check(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation> {
@@ -24,7 +29,14 @@ pub(super) fn check(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation
     let holds_clusters = old.is_some_and(|old| label(old, labels::CLUSTER_NAMESPACE).is_some());
     let mut keys: BTreeSet<String> = BTreeSet::new();
     for object in [Some(new), old].into_iter().flatten() {
-        keys.extend(object.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten().map(|(key, _)| key.clone()));
+        keys.extend(
+            object
+                .pointer("/metadata/labels")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+                .map(|(key, _)| key.clone()),
+        );
     }
     let mut found = Vec::new();
     for key in keys {
@@ -45,7 +57,9 @@ pub(super) fn check(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation
         } else if labels::is_reserved(&key) {
             found.push(Violation::new(NAMESPACES, field.clone(), format!("{field} is written by k3k alone")));
         } else if holds_clusters && EXEMPTING.iter().any(|prefix| key.starts_with(prefix)) {
-            let message = format!("{field} is changed, by which the clusters in the namespace could be let off other rules of the host");
+            let message = format!(
+                "{field} is changed, by which the clusters in the namespace could be let off other rules of the host"
+            );
             found.push(Violation::new(NAMESPACES, field, message));
         }
     }
@@ -54,7 +68,9 @@ pub(super) fn check(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation
 
 /// A policy that nobody could follow.
 pub(super) fn policy(question: &Question<'_>) -> Vec<Violation> {
-    let Some(object) = question.object.filter(|_| question.operation != Operation::Delete) else { return Vec::new() };
+    let Some(object) = question.object.filter(|_| question.operation != Operation::Delete) else {
+        return Vec::new();
+    };
     if *question.requester == Requester::System {
         return Vec::new();
     }

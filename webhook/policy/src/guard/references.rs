@@ -12,7 +12,9 @@ use serde_json::Value;
 
 /// Everything that a pod names.
 pub(super) fn pod(question: &Question<'_>) -> Vec<Violation> {
-    let Some(pod) = question.object.filter(|_| question.operation != Operation::Delete) else { return Vec::new() };
+    let Some(pod) = question.object.filter(|_| question.operation != Operation::Delete) else {
+        return Vec::new();
+    };
     let role = Role::of(pod);
     if role == Role::ControlPlane {
         return Vec::new();
@@ -34,19 +36,29 @@ pub(super) fn pod(question: &Question<'_>) -> Vec<Violation> {
 
 /// What a claim is made from.
 pub(super) fn claim(question: &Question<'_>) -> Vec<Violation> {
-    let Some(claim) = question.object.filter(|_| question.operation == Operation::Create) else { return Vec::new() };
+    let Some(claim) = question.object.filter(|_| question.operation == Operation::Create) else {
+        return Vec::new();
+    };
     if question.requester.is_trusted() {
         return Vec::new();
     }
     let cluster = crate::question::label(claim, labels::CLUSTER_NAME);
     let mut found = Vec::new();
     for source in ["dataSource", "dataSourceRef"] {
-        let Some(reference) = claim.pointer(&format!("/spec/{source}")).filter(|reference| !reference.is_null()) else { continue };
+        let Some(reference) =
+            claim.pointer(&format!("/spec/{source}")).filter(|reference| !reference.is_null())
+        else {
+            continue;
+        };
         let name = reference.get("name").and_then(Value::as_str).unwrap_or_default();
         let field = format!("spec.{source}.name");
         if reference.get("namespace").is_some_and(|namespace| !namespace.is_null()) {
             let field = format!("spec.{source}.namespace");
-            found.push(Violation::new(REFERENCES, field.clone(), format!("{field} is set, but a claim is made from its own cluster's data")));
+            found.push(Violation::new(
+                REFERENCES,
+                field.clone(),
+                format!("{field} is set, but a claim is made from its own cluster's data"),
+            ));
         } else if cluster.is_some_and(|cluster| !may_belong(name, cluster)) || is_control_plane(name) {
             found.push(refused(field, name));
         }
@@ -60,7 +72,9 @@ pub(super) fn claim(question: &Question<'_>) -> Vec<Violation> {
 
 /// Backends and TLS Secrets.
 pub(super) fn ingress(question: &Question<'_>) -> Vec<Violation> {
-    let Some(ingress) = question.object.filter(|_| question.operation != Operation::Delete) else { return Vec::new() };
+    let Some(ingress) = question.object.filter(|_| question.operation != Operation::Delete) else {
+        return Vec::new();
+    };
     if question.requester.is_trusted() {
         return Vec::new();
     }
@@ -97,9 +111,13 @@ fn may_belong(name: &str, cluster: &str) -> bool {
     match spelled(name) {
         Some(spelled) => spelled.rsplit('+').next() == Some(cluster) && spelled.contains('+'),
         // Cut: 57 or 56 characters, a dash, and 5 or 6 of a hash.
-        None => name.len() == 63 && name.rsplit_once('-').is_some_and(|(_, hash)| {
-            matches!(hash.len(), 5 | 6) && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
-        }) && !is_control_plane(name),
+        None => {
+            name.len() == 63
+                && name.rsplit_once('-').is_some_and(|(_, hash)| {
+                    matches!(hash.len(), 5 | 6) && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+                })
+                && !is_control_plane(name)
+        }
     }
 }
 
@@ -115,7 +133,9 @@ fn spelled(name: &str) -> Option<String> {
 
 /// Whether this is the name of one of k3k's own objects.
 fn is_control_plane(name: &str) -> bool {
-    name.starts_with("k3k-") || name.starts_with("server-data-k3k-") || name.starts_with("varlibrancherk3s-k3k-")
+    name.starts_with("k3k-")
+        || name.starts_with("server-data-k3k-")
+        || name.starts_with("varlibrancherk3s-k3k-")
 }
 
 /// Every name of an object that `value` refers to, with its field.
@@ -125,10 +145,19 @@ fn collect<'a>(value: &'a Value, path: &str, named: &mut Vec<(String, &'a str)>)
             for (key, inner) in map {
                 let at = format!("{path}.{key}");
                 match (key.as_str(), inner) {
-                    ("secretName" | "claimName", Value::String(name)) if !name.is_empty() => named.push((at, name)),
+                    ("secretName" | "claimName", Value::String(name)) if !name.is_empty() => {
+                        named.push((at, name))
+                    }
                     (
-                        "configMap" | "secret" | "secretRef" | "configMapRef" | "secretKeyRef" | "configMapKeyRef"
-                        | "nodePublishSecretRef" | "service" | "resource",
+                        "configMap"
+                        | "secret"
+                        | "secretRef"
+                        | "configMapRef"
+                        | "secretKeyRef"
+                        | "configMapKeyRef"
+                        | "nodePublishSecretRef"
+                        | "service"
+                        | "resource",
                         Value::Object(reference),
                     ) => {
                         if let Some(Value::String(name)) = reference.get("name")
@@ -146,7 +175,11 @@ fn collect<'a>(value: &'a Value, path: &str, named: &mut Vec<(String, &'a str)>)
                         }
                     }
                     // What is in labels, arguments and amounts is no reference, whatever its keys.
-                    ("nodeSelector" | "labels" | "annotations" | "limits" | "requests" | "matchLabels" | "volumeAttributes", _) => {}
+                    (
+                        "nodeSelector" | "labels" | "annotations" | "limits" | "requests" | "matchLabels"
+                        | "volumeAttributes",
+                        _,
+                    ) => {}
                     _ => collect(inner, &at, named),
                 }
             }
@@ -168,7 +201,11 @@ mod tests {
     fn a_name_tells_whose_it_is() {
         let of = |cluster: &str, name: &str| names::translated(cluster, "default", name);
         assert!(may_belong(&of("ca", "app"), "ca") && !may_belong(&of("cb", "app"), "ca"));
-        assert!(!may_belong("registry", "ca") && !may_belong("k3k-ca-certificates", "ca") && !may_belong("app-cafe", "ca"));
+        assert!(
+            !may_belong("registry", "ca")
+                && !may_belong("k3k-ca-certificates", "ca")
+                && !may_belong("app-cafe", "ca")
+        );
         let long = "x".repeat(80);
         assert!(may_belong(&of("ca", &long), "ca"), "a cut name says nothing");
         assert!(may_belong("kube-root-ca.crt", "ca"));

@@ -20,10 +20,14 @@ pub(super) fn fill(spec: &mut Map<String, Value>, policy: &Policy) {
         spec.remove("priority");
         spec.remove("preemptionPolicy");
     }
-    if policy.pod_security.user_namespaces == Some(UserNamespaces::Require) && spec.get("hostUsers").is_none_or(Value::is_null) {
+    if policy.pod_security.user_namespaces == Some(UserNamespaces::Require)
+        && spec.get("hostUsers").is_none_or(Value::is_null)
+    {
         spec.insert("hostUsers".into(), false.into());
     }
-    let Some(defaults) = policy.resources.containers.as_ref().and_then(|rule| rule.defaults.as_ref()) else { return };
+    let Some(defaults) = policy.resources.containers.as_ref().and_then(|rule| rule.defaults.as_ref()) else {
+        return;
+    };
     for list in ["containers", "initContainers"] {
         let containers = spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
         for container in containers.filter_map(Value::as_object_mut) {

@@ -52,8 +52,12 @@ pub(crate) fn exclusion(policy: &str) -> Value {
 /// Whether `term` means what `wanted` does: the API server writes an empty selector as it likes.
 pub(crate) fn is_same_exclusion(term: &Value, wanted: &Value) -> bool {
     let selects_all = term.get("labelSelector").and_then(Value::as_object).is_some_and(Map::is_empty);
-    selects_all && term.get("topologyKey") == wanted.get("topologyKey") && term.get("namespaceSelector") == wanted.get("namespaceSelector")
-        && ["namespaces", "matchLabelKeys", "mismatchLabelKeys"].iter().all(|key| term.get(key).is_none_or(Value::is_null))
+    selects_all
+        && term.get("topologyKey") == wanted.get("topologyKey")
+        && term.get("namespaceSelector") == wanted.get("namespaceSelector")
+        && ["namespaces", "matchLabelKeys", "mismatchLabelKeys"]
+            .iter()
+            .all(|key| term.get(key).is_none_or(Value::is_null))
 }
 
 /// The object at `key`, made if there is none. Something else there is replaced: the API server would have refused it.

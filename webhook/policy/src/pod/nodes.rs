@@ -74,16 +74,31 @@ fn refused(subject: &Subject<'_>, policy: &Policy, allowed: &dyn Fn(&Toleration)
     })
     .map(|(index, toleration)| {
         let key = toleration.key.as_deref().filter(|key| !key.is_empty());
-        let found = key.map_or_else(|| "a toleration of every taint".to_owned(), |key| format!("a toleration of {key:?}"));
-        let keys: Vec<&str> = policy.nodes.tolerations.iter().flat_map(|rule| rule.allowed.iter().map(|one| one.key.as_str())).collect();
+        let found = key.map_or_else(
+            || "a toleration of every taint".to_owned(),
+            |key| format!("a toleration of {key:?}"),
+        );
+        let keys: Vec<&str> = policy
+            .nodes
+            .tolerations
+            .iter()
+            .flat_map(|rule| rule.allowed.iter().map(|one| one.key.as_str()))
+            .collect();
         let title = policy.title();
-        Violation::of(rules::TOLERATIONS, format!("spec.tolerations[{index}]"), &found, &title, &format!("only {}", any_of(&keys)))
+        Violation::of(
+            rules::TOLERATIONS,
+            format!("spec.tolerations[{index}]"),
+            &found,
+            &title,
+            &format!("only {}", any_of(&keys)),
+        )
     })
     .collect()
 }
 
 fn scheduler(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
-    let name = subject.spec.scheduler_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT_SCHEDULER);
+    let name =
+        subject.spec.scheduler_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT_SCHEDULER);
     let default = [DEFAULT_SCHEDULER.to_owned()];
     let allowed = if policy.nodes.schedulers.is_empty() { &default[..] } else { &policy.nodes.schedulers };
     if allowed.iter().any(|allowed| allowed == name) {
@@ -103,7 +118,9 @@ fn topology(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
     named
         .into_iter()
         .filter(|(_, key)| !covers(keys, key))
-        .map(|(field, key)| Violation::of(rules::TOPOLOGY_KEYS, field, &format!("{key:?}"), &policy.title(), &any_of(keys)))
+        .map(|(field, key)| {
+            Violation::of(rules::TOPOLOGY_KEYS, field, &format!("{key:?}"), &policy.title(), &any_of(keys))
+        })
         .collect()
 }
 
@@ -115,14 +132,33 @@ fn affinity_keys(affinity: &Affinity) -> Vec<(String, &str)> {
     let required = "requiredDuringSchedulingIgnoredDuringExecution";
     let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
     let lists = [
-        ("podAffinity", pod.map(|one| (&one.required_during_scheduling_ignored_during_execution, &one.preferred_during_scheduling_ignored_during_execution))),
-        ("podAntiAffinity", anti.map(|one| (&one.required_during_scheduling_ignored_during_execution, &one.preferred_during_scheduling_ignored_during_execution))),
+        (
+            "podAffinity",
+            pod.map(|one| {
+                (
+                    &one.required_during_scheduling_ignored_during_execution,
+                    &one.preferred_during_scheduling_ignored_during_execution,
+                )
+            }),
+        ),
+        (
+            "podAntiAffinity",
+            anti.map(|one| {
+                (
+                    &one.required_during_scheduling_ignored_during_execution,
+                    &one.preferred_during_scheduling_ignored_during_execution,
+                )
+            }),
+        ),
     ];
     for (kind, terms) in lists {
         let Some((hard, soft)) = terms else { continue };
         for (index, term) in hard.iter().flatten().enumerate() {
             if !is_exclusion(term) {
-                named.push((format!("spec.affinity.{kind}.{required}[{index}].topologyKey"), term.topology_key.as_str()));
+                named.push((
+                    format!("spec.affinity.{kind}.{required}[{index}].topologyKey"),
+                    term.topology_key.as_str(),
+                ));
             }
         }
         for (index, term) in soft.iter().flatten().enumerate() {
@@ -136,8 +172,12 @@ fn affinity_keys(affinity: &Affinity) -> Vec<(String, &str)> {
 }
 
 fn is_exclusion(term: &k8s_openapi::api::core::v1::PodAffinityTerm) -> bool {
-    let expressions = term.namespace_selector.as_ref().and_then(|selector| selector.match_expressions.as_ref());
-    expressions.into_iter().flatten().any(|one| one.key == k3k_api::labels::POLICY_NAME && one.operator == "NotIn")
+    let expressions =
+        term.namespace_selector.as_ref().and_then(|selector| selector.match_expressions.as_ref());
+    expressions
+        .into_iter()
+        .flatten()
+        .any(|one| one.key == k3k_api::labels::POLICY_NAME && one.operator == "NotIn")
 }
 
 /// With an Exclusive placement, every pod keeps pods of other policies off its node.
@@ -146,7 +186,8 @@ fn placement(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
         return Vec::new();
     }
     let wanted = crate::mutate::exclusion(&policy.name);
-    let terms = subject.raw.pointer("/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution");
+    let terms =
+        subject.raw.pointer("/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution");
     let terms = terms.and_then(serde_json::Value::as_array).into_iter().flatten();
     if terms.into_iter().any(|term| crate::mutate::is_same_exclusion(term, &wanted)) {
         return Vec::new();

@@ -6,7 +6,12 @@ use k3k_api::v1beta1::policy::{Power, Privilege};
 use k8s_openapi::api::core::v1::PodSpec;
 
 /// Whether one of `privileges` lets what comes from `source` do what `finding` found.
-pub(super) fn allows(privileges: &[Privilege], source: Source<'_>, finding: &Finding, spec: &PodSpec) -> bool {
+pub(super) fn allows(
+    privileges: &[Privilege],
+    source: Source<'_>,
+    finding: &Finding,
+    spec: &PodSpec,
+) -> bool {
     privileges
         .iter()
         .filter(|privilege| covers(&privilege.clusters, source.cluster))
@@ -32,9 +37,13 @@ fn permits(privilege: &Privilege, finding: &Finding, spec: &PodSpec) -> bool {
         "podSecurity.hostPorts" => {
             let port = finding.found.parse::<i32>();
             has(Power::HostPort)
-                && port.is_ok_and(|port| privilege.host_ports.iter().any(|range| (range.min..=range.max).contains(&port)))
+                && port.is_ok_and(|port| {
+                    privilege.host_ports.iter().any(|range| (range.min..=range.max).contains(&port))
+                })
         }
-        "podSecurity.hostPath" | "podSecurity.volumeTypes" => has(Power::HostPath) && host_path(privilege, finding, spec),
+        "podSecurity.hostPath" | "podSecurity.volumeTypes" => {
+            has(Power::HostPath) && host_path(privilege, finding, spec)
+        }
         "podSecurity.capabilities" => {
             let added = finding.found.trim_matches('"');
             has(Power::Capabilities) && privilege.capabilities.iter().any(|allowed| allowed == added)
@@ -47,7 +56,9 @@ fn permits(privilege: &Privilege, finding: &Finding, spec: &PodSpec) -> bool {
 fn host_path(privilege: &Privilege, finding: &Finding, spec: &PodSpec) -> bool {
     let volume = index(&finding.field).and_then(|index| spec.volumes.as_ref()?.get(index));
     let Some(volume) = volume else { return false };
-    let Some(path) = volume.host_path.as_ref().and_then(|source| plain_path(&source.path)) else { return false };
+    let Some(path) = volume.host_path.as_ref().and_then(|source| plain_path(&source.path)) else {
+        return false;
+    };
     privilege.host_paths.iter().any(|allowed| {
         plain_path(&allowed.path).is_some_and(|allowed| path.starts_with(&allowed))
             && (allowed.read_only != Some(true) || mounted_read_only(spec, &volume.name))
@@ -60,9 +71,17 @@ fn index(field: &str) -> Option<usize> {
 }
 
 fn mounted_read_only(spec: &PodSpec, volume: &str) -> bool {
-    let plain = spec.containers.iter().chain(spec.init_containers.iter().flatten()).filter_map(|one| one.volume_mounts.as_ref());
+    let plain = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten())
+        .filter_map(|one| one.volume_mounts.as_ref());
     let ephemeral = spec.ephemeral_containers.iter().flatten().filter_map(|one| one.volume_mounts.as_ref());
-    plain.chain(ephemeral).flatten().filter(|mount| mount.name == volume).all(|mount| mount.read_only == Some(true))
+    plain
+        .chain(ephemeral)
+        .flatten()
+        .filter(|mount| mount.name == volume)
+        .all(|mount| mount.read_only == Some(true))
 }
 
 /// The parts of an absolute path; nothing if it is not one, or goes up on its way.
@@ -81,7 +100,11 @@ mod tests {
             plain_path(path).is_some_and(|path| path.starts_with(&plain_path(allowed).unwrap()))
         };
         assert!(under("/var/log", "/var/log") && under("/var//log/pods/", "/var/log"));
-        assert!(!under("/var/logs", "/var/log") && !under("/var/log/../lib", "/var/log") && !under("var/log", "/var/log"));
+        assert!(
+            !under("/var/logs", "/var/log")
+                && !under("/var/log/../lib", "/var/log")
+                && !under("var/log", "/var/log")
+        );
         assert!(under("/anything", "/"));
     }
 }

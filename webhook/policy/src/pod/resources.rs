@@ -28,17 +28,28 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
 }
 
 fn count(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
-    let Some(most) = policy.resources.per_pod.as_ref().and_then(|per_pod| per_pod.max_containers) else { return Vec::new() };
+    let Some(most) = policy.resources.per_pod.as_ref().and_then(|per_pod| per_pod.max_containers) else {
+        return Vec::new();
+    };
     let count = subject.containers().count();
     if u32::try_from(count).is_ok_and(|count| count <= most) {
         return Vec::new();
     }
     let found = format!("a list of {count} containers of all kinds");
-    vec![Violation::of(rules::PER_POD, "spec.containers".to_owned(), &found, &policy.title(), &format!("at most {most}"))]
+    vec![Violation::of(
+        rules::PER_POD,
+        "spec.containers".to_owned(),
+        &found,
+        &policy.title(),
+        &format!("at most {most}"),
+    )]
 }
 
 /// Amounts, with their fields.
-fn amounts<'s>(path: &str, resources: &'s k8s_openapi::api::core::v1::ResourceRequirements) -> Vec<(String, &'s str, &'s Text)> {
+fn amounts<'s>(
+    path: &str,
+    resources: &'s k8s_openapi::api::core::v1::ResourceRequirements,
+) -> Vec<(String, &'s str, &'s Text)> {
     let lists = [("requests", &resources.requests), ("limits", &resources.limits)];
     lists
         .into_iter()
@@ -48,9 +59,12 @@ fn amounts<'s>(path: &str, resources: &'s k8s_openapi::api::core::v1::ResourceRe
 }
 
 fn all<'s>(subject: &'s Subject<'_>) -> Vec<(String, &'s str, &'s Text)> {
-    let mut every: Vec<_> = subject.spec.resources.iter().flat_map(|resources| amounts("spec", resources)).collect();
+    let mut every: Vec<_> =
+        subject.spec.resources.iter().flat_map(|resources| amounts("spec", resources)).collect();
     for container in subject.containers() {
-        every.extend(container.resources.into_iter().flat_map(|resources| amounts(&container.path, resources)));
+        every.extend(
+            container.resources.into_iter().flat_map(|resources| amounts(&container.path, resources)),
+        );
     }
     every
 }
@@ -61,8 +75,13 @@ fn readable(subject: &Subject<'_>) -> Vec<Violation> {
         .into_iter()
         .filter_map(|(field, name, amount)| match Quantity::try_from(amount) {
             Err(error) => Some(Violation::new(rules::PER_POD, field.clone(), format!("{field}: {error}"))),
-            Ok(quantity) if name == "memory" && !quantity.is_zero() && quantity.to_integer() < LEAST_MEMORY => {
-                let message = format!("{field} is {:?}, which is less than {LEAST_MEMORY} bytes; \"m\" means thousandths", amount.0);
+            Ok(quantity)
+                if name == "memory" && !quantity.is_zero() && quantity.to_integer() < LEAST_MEMORY =>
+            {
+                let message = format!(
+                    "{field} is {:?}, which is less than {LEAST_MEMORY} bytes; \"m\" means thousandths",
+                    amount.0
+                );
                 Some(Violation::new(rules::PER_POD, field, message))
             }
             Ok(_) => None,
@@ -84,7 +103,8 @@ fn used(subject: &Subject<'_>, resource: &str) -> Option<Quantity> {
         (Some(one), Some(other)) => one.checked_add(other).or(Some(one.max(other))),
         (one, other) => one.or(other),
     };
-    let mut running = subject.spec.containers.iter().fold(None, |sum, one| add(sum, of(one.resources.as_ref())));
+    let mut running =
+        subject.spec.containers.iter().fold(None, |sum, one| add(sum, of(one.resources.as_ref())));
     for one in subject.spec.ephemeral_containers.iter().flatten() {
         running = add(running, of(one.resources.as_ref()));
     }
@@ -124,7 +144,11 @@ fn extended(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
         .into_iter()
         .filter(|(_, name, _)| !COMMON.contains(name) && !allowed.iter().any(|allowed| allowed == name))
         .map(|(field, name, _)| {
-            let others = if allowed.is_empty() { "only cpu, memory and ephemeral-storage".to_owned() } else { any_of(allowed) };
+            let others = if allowed.is_empty() {
+                "only cpu, memory and ephemeral-storage".to_owned()
+            } else {
+                any_of(allowed)
+            };
             Violation::of(rules::EXTENDED, field, &format!("an amount of {name:?}"), &policy.title(), &others)
         })
         .collect()
@@ -144,12 +168,20 @@ fn required(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
         wanted
             .iter()
             .filter(|(list, resource)| {
-                let list = container.resources.and_then(|all| if *list == "requests" { all.requests.as_ref() } else { all.limits.as_ref() });
+                let list = container.resources.and_then(|all| {
+                    if *list == "requests" { all.requests.as_ref() } else { all.limits.as_ref() }
+                });
                 !list.is_some_and(|list| list.contains_key(*resource))
             })
             .map(|(list, resource)| {
                 let field = format!("{}.resources.{list}[{resource}]", container.path);
-                Violation::of(rules::REQUIRED, field, "not set", &policy.title(), "only containers that say it")
+                Violation::of(
+                    rules::REQUIRED,
+                    field,
+                    "not set",
+                    &policy.title(),
+                    "only containers that say it",
+                )
             })
             .collect::<Vec<_>>()
     };

@@ -15,11 +15,21 @@ pub(super) fn standards(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) 
     let title = policy.title();
     pod_security::check(&subject.annotations, &subject.spec, policy.level())
         .into_iter()
-        .filter(|finding| !privilege::allows(&policy.pod_security.privileged, role.source(), finding, &subject.spec))
+        .filter(|finding| {
+            !privilege::allows(&policy.pod_security.privileged, role.source(), finding, &subject.spec)
+        })
         .map(|finding| {
-            let owner = if finding.container.is_empty() { String::new() } else { format!(" of container {:?}", finding.container) };
-            let message =
-                format!("{}{owner} is {}, but {title} allows {}", finding.field, violation::shorten(&finding.found), finding.allowed);
+            let owner = if finding.container.is_empty() {
+                String::new()
+            } else {
+                format!(" of container {:?}", finding.container)
+            };
+            let message = format!(
+                "{}{owner} is {}, but {title} allows {}",
+                finding.field,
+                violation::shorten(&finding.found),
+                finding.allowed
+            );
             Violation::new(finding.rule, finding.field, message)
         })
         .collect()
@@ -36,7 +46,13 @@ pub(super) fn user_namespaces(subject: &Subject<'_>, policy: &Policy, role: Role
         Some(UserNamespaces::Forbid) if host_users == Some(false) => ("false", "only true or no value"),
         _ => return Vec::new(),
     };
-    vec![Violation::of(rules::USER_NAMESPACES, "spec.hostUsers".to_owned(), found.0, &policy.title(), found.1)]
+    vec![Violation::of(
+        rules::USER_NAMESPACES,
+        "spec.hostUsers".to_owned(),
+        found.0,
+        &policy.title(),
+        found.1,
+    )]
 }
 
 /// Whether servers and agents may be privileged. Only those that can do harm are looked at: what is not beyond Baseline is no privilege.
@@ -44,7 +60,10 @@ pub(super) fn control_plane(subject: &Subject<'_>, policy: &Policy, role: Role<'
     if role != Role::ControlPlane {
         return Vec::new();
     }
-    let Some(first) = pod_security::check(&subject.annotations, &subject.spec, PodSecurityLevel::Baseline).into_iter().next() else {
+    let Some(first) = pod_security::check(&subject.annotations, &subject.spec, PodSecurityLevel::Baseline)
+        .into_iter()
+        .next()
+    else {
         return Vec::new();
     };
     let spec = &subject.spec;
@@ -56,18 +75,27 @@ pub(super) fn control_plane(subject: &Subject<'_>, policy: &Policy, role: Role<'
     });
     let allowed = match ruling {
         ControlPlanePrivilege::Allow => return Vec::new(),
-        ControlPlanePrivilege::Deny => "no privileges for servers and agents (podSecurity.controlPlane)".to_owned(),
+        ControlPlanePrivilege::Deny => {
+            "no privileges for servers and agents (podSecurity.controlPlane)".to_owned()
+        }
         ControlPlanePrivilege::RequireSandbox => {
             let classes = &policy.pod_security.sandbox_runtime_classes;
             if spec.runtime_class_name.as_ref().is_some_and(|class| classes.contains(class)) {
                 return Vec::new();
             }
-            format!("privileges for servers and agents only with the RuntimeClass {}", violation::any_of(classes))
+            format!(
+                "privileges for servers and agents only with the RuntimeClass {}",
+                violation::any_of(classes)
+            )
         }
         ControlPlanePrivilege::RequireDedicatedNodes => {
             let selector = spec.node_selector.as_ref();
             let on_own_nodes = policy.placement() != Placement::Shared
-                && policy.nodes.required_selector.iter().all(|(key, value)| selector.and_then(|own| own.get(key)) == Some(value));
+                && policy
+                    .nodes
+                    .required_selector
+                    .iter()
+                    .all(|(key, value)| selector.and_then(|own| own.get(key)) == Some(value));
             if on_own_nodes {
                 return Vec::new();
             }

@@ -58,11 +58,17 @@ impl<'a> Subject<'a> {
     /// `spec` is missing.
     pub fn pod(raw: &'a Value) -> Result<Self, Malformed> {
         let metadata = |key: &str| {
-            read::<BTreeMap<String, String>>(raw.get("metadata").and_then(|metadata| metadata.get(key)), &format!("metadata.{key}"))
-                .map(Option::unwrap_or_default)
+            read::<BTreeMap<String, String>>(
+                raw.get("metadata").and_then(|metadata| metadata.get(key)),
+                &format!("metadata.{key}"),
+            )
+            .map(Option::unwrap_or_default)
         };
         let spec = read(raw.get("spec"), "spec")?;
-        let spec = spec.ok_or_else(|| Malformed { path: "spec".to_owned(), message: "a pod must have one".to_owned() })?;
+        let spec = spec.ok_or_else(|| Malformed {
+            path: "spec".to_owned(),
+            message: "a pod must have one".to_owned(),
+        })?;
         Ok(Self { raw, annotations: metadata("annotations")?, labels: metadata("labels")?, spec })
     }
 
@@ -78,10 +84,9 @@ impl<'a> Subject<'a> {
 fn read<T: serde::de::DeserializeOwned>(value: Option<&Value>, path: &str) -> Result<Option<T>, Malformed> {
     let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
     // Twice only when it fails: following the path costs as much as reading.
-    T::deserialize(value).map(Some).or_else(|_| serde_path_to_error::deserialize(value).map(Some)).map_err(|error| Malformed {
-        path: format!("{path}.{}", error.path()),
-        message: error.inner().to_string(),
-    })
+    T::deserialize(value).map(Some).or_else(|_| serde_path_to_error::deserialize(value).map(Some)).map_err(
+        |error| Malformed { path: format!("{path}.{}", error.path()), message: error.inner().to_string() },
+    )
 }
 
 fn plain<'s>(list: &'static str, containers: &'s [Plain]) -> impl Iterator<Item = Container<'s>> {

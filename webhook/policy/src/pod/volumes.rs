@@ -30,7 +30,11 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
     let volumes = subject.raw.pointer("/spec/volumes").and_then(Value::as_array);
     let mut found = Vec::new();
     for (index, volume) in volumes.into_iter().flatten().enumerate() {
-        let sources = volume.as_object().into_iter().flatten().filter(|(key, value)| *key != "name" && !value.is_null());
+        let sources = volume
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, value)| *key != "name" && !value.is_null());
         for (source, value) in sources {
             let field = format!("spec.volumes[{index}].{source}");
             let known = SOURCES.iter().find(|(name, _)| name == source);
@@ -43,14 +47,26 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
             if !types.is_empty() && !types.contains(kind) {
                 let names: Vec<String> = types.iter().map(|kind| format!("{kind:?}")).collect();
                 let allowed = format!("only volumes of type {}", any_of(&names));
-                found.push(Violation::of(rules::ALLOWED_VOLUMES, field, &format!("a volume of type {kind:?}"), &policy.title(), &allowed));
+                found.push(Violation::of(
+                    rules::ALLOWED_VOLUMES,
+                    field,
+                    &format!("a volume of type {kind:?}"),
+                    &policy.title(),
+                    &allowed,
+                ));
             } else if *kind == VolumeType::Csi {
                 let driver = value.get("driver").and_then(Value::as_str).unwrap_or_default();
                 let drivers = &policy.pod_security.csi_drivers;
                 if !drivers.iter().any(|allowed| allowed == driver) {
                     let allowed = format!("the drivers {}", any_of(drivers));
                     let field = format!("{field}.driver");
-                    found.push(Violation::of(rules::ALLOWED_VOLUMES, field, &format!("{driver:?}"), &policy.title(), &allowed));
+                    found.push(Violation::of(
+                        rules::ALLOWED_VOLUMES,
+                        field,
+                        &format!("{driver:?}"),
+                        &policy.title(),
+                        &allowed,
+                    ));
                 }
             }
         }
@@ -68,8 +84,10 @@ mod tests {
     fn every_source_of_the_schema_is_known_or_refused() {
         let schema = schemars::schema_for!(Volume);
         let properties = schema.get("properties").and_then(|all| all.as_object()).unwrap();
-        let refused: Vec<&String> =
-            properties.keys().filter(|key| *key != "name" && !SOURCES.iter().any(|(source, _)| source == key)).collect();
+        let refused: Vec<&String> = properties
+            .keys()
+            .filter(|key| *key != "name" && !SOURCES.iter().any(|(source, _)| source == key))
+            .collect();
         insta::assert_compact_json_snapshot!(refused);
     }
 }
