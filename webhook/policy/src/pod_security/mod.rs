@@ -69,6 +69,8 @@ pub struct Finding {
 /// Everything in a pod that `level` of the Pod Security Standards (v1.36, `latest`) forbids, in field order: the
 /// annotations, the pod's own fields, its containers list by list, its volumes. Nothing under Privileged.
 ///
+/// The pod is judged as the API server has it: a volume that names no kind gets one there, and is unknown here.
+///
 /// A fault that one field hands on to others is found once: a pod-level value that the containers inherit, the ports of
 /// a pod in the node's network, an AppArmor profile that stands in a field and in an annotation.
 pub fn check(

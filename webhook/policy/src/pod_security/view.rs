@@ -28,9 +28,9 @@ pub(super) struct Container<'a> {
 
 /// The rule that is broken, and what would not break it.
 pub(super) struct Fault {
-    pub(super) rule: &'static str,
-    pub(super) level: PodSecurityLevel,
-    pub(super) allowed: &'static str,
+    rule: &'static str,
+    level: PodSecurityLevel,
+    allowed: &'static str,
 }
 
 impl<'a> Pod<'a> {
@@ -80,14 +80,10 @@ impl<'a> Pod<'a> {
 }
 
 impl Container<'_> {
-    /// The path of one of its fields.
-    pub(super) fn field(&self, field: &str) -> String {
-        format!("spec.{}[{}].{field}", self.list, self.index)
-    }
-
     /// Says that `field` of this container breaks a rule.
     pub(super) fn fault(&self, fault: Fault, field: &str, found: String) -> Finding {
-        Finding { container: self.name.to_owned(), ..fault.in_pod(self.field(field), found) }
+        let path = format!("spec.{}[{}].{field}", self.list, self.index);
+        Finding { container: self.name.to_owned(), ..fault.in_pod(path, found) }
     }
 }
 
