@@ -311,7 +311,9 @@ mod tests {
     #[test]
     fn a_registry_is_a_place_and_nothing_is_none() {
         let image: ImageReference = "busybox".parse().unwrap();
-        assert!(image.is_in("docker.io") && image.is_in("docker.io/library") && image.is_in("index.docker.io/"));
+        assert!(
+            image.is_in("docker.io") && image.is_in("docker.io/library") && image.is_in("index.docker.io/")
+        );
         assert!(!image.is_in("") && !image.is_in("/") && !image.is_in("docker.io/busybox"));
         assert!(!image.is_in("docker.io/library/busybox/more"));
     }
