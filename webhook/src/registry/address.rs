@@ -43,9 +43,10 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         Ipv4Addr::new(a, b, c, d)
     };
     match address.segments() {
-        // ::a.b.c.d, ::ffff:a.b.c.d, ::ffff:0:a.b.c.d, and NAT64 (RFC 6052, RFC 8215)
-        [0, 0, 0, 0, 0, 0, high @ 1.., low]
-        | [0, 0, 0, 0, 0, 0xffff, high, low]
+        // ::a.b.c.d, but not :: and ::1
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(v4(high, low)),
+        // ::ffff:a.b.c.d, ::ffff:0:a.b.c.d, and NAT64 (RFC 6052, RFC 8215)
+        [0, 0, 0, 0, 0, 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0 | 1, _, _, _, high, low] => Some(v4(high, low)),
         // 6to4
