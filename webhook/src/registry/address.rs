@@ -45,12 +45,11 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
         // ::a.b.c.d, but not :: and ::1
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(v4(high, low)),
-        // ::ffff:a.b.c.d, ::ffff:0:a.b.c.d, and NAT64 (RFC 6052, RFC 8215)
+        // ::ffff:a.b.c.d, ::ffff:0:a.b.c.d, NAT64 (RFC 6052, RFC 8215), and 6to4
         [0, 0, 0, 0, 0, 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
-        | [0x64, 0xff9b, 0 | 1, _, _, _, high, low] => Some(v4(high, low)),
-        // 6to4
-        [0x2002, high, low, ..] => Some(v4(high, low)),
+        | [0x64, 0xff9b, 0 | 1, _, _, _, high, low]
+        | [0x2002, high, low, ..] => Some(v4(high, low)),
         _ => None,
     }
 }
@@ -80,8 +79,7 @@ fn is_public(address: IpAddr) -> bool {
             // Only 2000::/3 is given out; in it, protocols (Teredo …) and documentation have their corners. Translated IPv4 is
             // judged as what it is translated to.
             let first = v6.segments();
-            let corner =
-                matches!(first, [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..]);
+            let corner = matches!(first, [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..]);
             let translated = matches!(first, [0x64, 0xff9b, 0, ..]) || v6.to_ipv4_mapped().is_some();
             translated || (first[0] & 0xe000 == 0x2000 && !corner)
         }

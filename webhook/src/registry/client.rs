@@ -51,8 +51,8 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(
-        names: Arc<dyn Names>,
-        tls: Arc<rustls::ClientConfig>,
+        names: &Arc<dyn Names>,
+        tls: &Arc<rustls::ClientConfig>,
         forbidden: &[IpNet],
         limits: Limits,
         metrics: Metrics,

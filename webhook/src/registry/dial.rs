@@ -85,12 +85,11 @@ impl Connector {
     }
 
     async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
-        let addresses = match host.parse() {
-            Ok(address) => vec![address],
-            Err(_) => {
-                let asking = timeout(self.limits.names, self.names.addresses(host));
-                asking.await.map_err(|_| Error::Slow)?.map_err(|_| Error::Name)?
-            }
+        let addresses = if let Ok(address) = host.parse() {
+            vec![address]
+        } else {
+            let asking = timeout(self.limits.names, self.names.addresses(host));
+            asking.await.map_err(|_| Error::Slow)?.map_err(|_| Error::Name)?
         };
         if addresses.is_empty() {
             return Err(Error::Name);

@@ -61,8 +61,9 @@ impl Hosts {
 
     fn host(&self, name: &str) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Host { permits: Arc::new(Semaphore::new(PER_HOST)), breaker: Mutex::default() };
-        hosts.get_or_insert(name.to_owned(), || Arc::new(new())).clone()
+        let new =
+            || Arc::new(Host { permits: Arc::new(Semaphore::new(PER_HOST)), breaker: Mutex::default() });
+        hosts.get_or_insert(name.to_owned(), new).clone()
     }
 }
 

@@ -128,7 +128,7 @@ impl Resolver {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let client = Client::new(names, Arc::new(tls), &forbidden, limits, metrics.clone());
+        let client = Client::new(&names, &Arc::new(tls), &forbidden, limits, metrics.clone());
         let shared = Shared { client, tokens: Tokens::default(), hosts: Hosts::default(), limits };
         let cache = Cache::new(Size { answers: ANSWERS, lookups: LOOKUPS }, metrics);
         Ok(Self { cache, shared: Arc::new(shared) })

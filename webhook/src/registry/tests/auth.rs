@@ -10,6 +10,11 @@ fn challenge(realm: &str) -> Reply {
     reply(401, &[("www-authenticate", &value)], "")
 }
 
+/// A challenge that sends us to the registry's own `/token`, over plain HTTP.
+fn challenge_here(call: &Call) -> Reply {
+    challenge(&format!("http://{}/token", call.header(HOST).unwrap()))
+}
+
 fn token(token: &str) -> Reply {
     reply(200, &[], &json!({"token": token, "expires_in": 100}).to_string())
 }
@@ -114,11 +119,7 @@ async fn a_token_that_is_refused_is_replaced() {
 
 #[tokio::test]
 async fn a_registry_that_takes_no_token_is_not_asked_for_ever() {
-    let fake = Fake::plain(|call| match call.is_for_token() {
-        true => token("t"),
-        false => challenge(&format!("http://{}/token", call.header(HOST).unwrap())),
-    })
-    .await;
+    let fake = Fake::plain(|call| if call.is_for_token() { token("t") } else { challenge_here(call) }).await;
     let problem = plainly(&fake.image()).ask(&resolver()).await.unwrap_err();
     assert_eq!(problem, Problem::Unauthorized { with_credentials: false });
     assert_eq!(fake.calls().len(), 3);
@@ -132,9 +133,10 @@ async fn a_password_goes_to_the_token_service_and_no_further() {
     assert_eq!(asker.ask(&secure(&authority)).await, Ok(sha('a')));
     for call in fake.calls() {
         let said = call.authorization().map(str::to_owned);
-        match call.is_for_token() {
-            true => assert_eq!(said, Some(basic("joe"))),
-            false => assert!(said.is_none_or(|said| said.starts_with("Bearer "))),
+        if call.is_for_token() {
+            assert_eq!(said, Some(basic("joe")));
+        } else {
+            assert!(said.is_none_or(|said| said.starts_with("Bearer ")));
         }
     }
 }
@@ -245,11 +247,8 @@ async fn a_registry_cannot_have_us_ask_another_ones_token_service() {
 #[case::too_long(|| token(&"t".repeat(200_000)), "lying")]
 #[tokio::test]
 async fn a_token_service_is_asked_once(#[case] answer: fn() -> Reply, #[case] category: &str) {
-    let fake = Fake::plain(move |call| match call.is_for_token() {
-        true => answer(),
-        false => challenge(&format!("http://{}/token", call.header(HOST).unwrap())),
-    })
-    .await;
+    let fake =
+        Fake::plain(move |call| if call.is_for_token() { answer() } else { challenge_here(call) }).await;
     let problem = plainly(&fake.image()).ask(&resolver()).await.unwrap_err();
     assert_eq!(problem.category(), category, "{problem}");
     assert_eq!(fake.calls().len(), 2);

@@ -68,9 +68,11 @@ async fn what_is_no_full_name_must_be_listed_as_it_is(#[case] host: &str) {
 
 #[tokio::test]
 async fn a_token_service_is_no_way_around_the_guard() {
-    let fake = Fake::plain(|call| match call.is_for_token() {
-        true => reply(200, &[], r#"{"token":"t"}"#),
-        false => reply(401, &[("www-authenticate", r#"Bearer realm="http://login.example/token""#)], ""),
+    let fake = Fake::plain(|call| {
+        if call.is_for_token() {
+            return reply(200, &[], r#"{"token":"t"}"#);
+        }
+        reply(401, &[("www-authenticate", r#"Bearer realm="http://login.example/token""#)], "")
     })
     .await;
     let names = Table::loopback();
