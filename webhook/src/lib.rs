@@ -9,6 +9,7 @@ pub mod decision;
 pub mod lookup;
 mod metrics;
 pub mod policy;
+pub mod registry;
 pub mod review;
 mod run;
 pub mod server;
