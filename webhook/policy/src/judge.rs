@@ -31,7 +31,7 @@ pub struct Facts<'a> {
     /// How many Clusters the namespace holds.
     pub clusters_in_namespace: usize,
     /// Whether an Ingress of another namespace has this host name.
-    pub host_is_taken: &'a dyn Fn(&str) -> bool,
+    pub host_is_taken: &'a (dyn Fn(&str) -> bool + Sync),
 }
 
 impl<'a> Facts<'a> {
