@@ -236,26 +236,25 @@ async fn outcome(asker: Asker, resolver: Resolver, started: impl Fn() -> bool) -
 #[tokio::test]
 async fn a_registry_that_hangs_holds_nobody_up() {
     let fake = Fake::plain(|_| None).await;
-    let asker = plainly(&fake.image());
-    let hasty = Asker { patience: SECOND, ..asker.clone() };
-    let asked = || fake.calls().len() == 1;
-    assert_eq!(outcome(hasty, resolver(), asked).await, Err(Problem::Slow));
+    let hasty = Asker { patience: SECOND, ..plainly(&fake.image()) };
+    let started = || fake.calls().len() == 1;
+    assert_eq!(outcome(hasty, resolver(), started).await, Err(Problem::Slow));
 }
 
 #[tokio::test]
 async fn the_first_byte_has_a_limit() {
     let fake = Fake::plain(|_| None).await;
     let impatient = resolver_with(&Table::loopback(), Limits { first_byte: SECOND, ..patient() }, None);
-    let asked = || fake.calls().len() == 1;
-    assert_eq!(outcome(plainly(&fake.image()), impatient, asked).await, Err(Problem::Slow));
+    let started = || fake.calls().len() == 1;
+    assert_eq!(outcome(plainly(&fake.image()), impatient, started).await, Err(Problem::Slow));
 }
 
 #[tokio::test]
 async fn a_whole_lookup_has_a_limit() {
     let fake = Fake::plain(|_| None).await;
     let impatient = resolver_with(&Table::loopback(), Limits { lookup: SECOND, ..patient() }, None);
-    let asked = || fake.calls().len() == 1;
-    assert_eq!(outcome(plainly(&fake.image()), impatient, asked).await, Err(Problem::Slow));
+    let started = || fake.calls().len() == 1;
+    assert_eq!(outcome(plainly(&fake.image()), impatient, started).await, Err(Problem::Slow));
 }
 
 #[tokio::test]
