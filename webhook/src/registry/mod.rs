@@ -1,8 +1,8 @@
 //! What a tag stands for: the digest that a registry serves for it now.
 //!
-//! The way of a question: [`target`] (all that the answer depends on) → [`cache`] (known, or being asked already) →
-//! [`hosts`] (not too much at once) → [`manifest`] (the registries' protocol, with [`challenge`], [`realm`] and [`token`])
-//! → [`client`] (HTTP) → [`dial`] (connections, behind the guard of [`address`]). The caller decides which registries
+//! The way of a question: `target` (all that the answer depends on) → `cache` (known, or being asked already) →
+//! `hosts` (not too much at once) → `manifest` (the registries' protocol, with `challenge`, `realm` and `token`)
+//! → `client` (HTTP) → `dial` (connections, behind the guard of `address`). The caller decides which registries
 //! may be asked at all; credentials go to the registry that they are for and to its token service, and nowhere else.
 
 mod address;
