@@ -137,8 +137,8 @@ impl Registry {
 
     async fn put_blob(&self, repository: &str, blob: &str) -> Result<()> {
         let begin = Request::post(format!("/v2/{repository}/blobs/uploads/"));
-        let begun = self.send(begin, String::new()).await?;
-        let location = begun.headers().get(LOCATION).context("no place to upload to")?.to_str()?;
+        let started = self.send(begin, String::new()).await?;
+        let location = started.headers().get(LOCATION).context("no place to upload to")?.to_str()?;
         let location: Uri = location.parse()?;
         let place = location.path_and_query().context("no place to upload to")?;
         let joint = if location.query().is_some() { '&' } else { '?' };

@@ -2,6 +2,7 @@
 
 use super::error::Problem;
 use lru::LruCache;
+use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,8 +21,8 @@ const IN_ALL: usize = 64;
 const HOSTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
 /// The registries that were asked.
-pub(super) struct Hosts {
-    hosts: Mutex<LruCache<String, Arc<Host>>>,
+pub(super) struct Hosts<K> {
+    hosts: Mutex<LruCache<K, Arc<Host>>>,
     permits: Arc<Semaphore>,
 }
 
@@ -36,15 +37,15 @@ pub(super) struct Visit {
     _permits: [OwnedSemaphorePermit; 2],
 }
 
-impl Default for Hosts {
+impl<K: Eq + Hash> Default for Hosts<K> {
     fn default() -> Self {
         Self { hosts: Mutex::new(LruCache::new(HOSTS)), permits: Arc::new(Semaphore::new(IN_ALL)) }
     }
 }
 
-impl Hosts {
+impl<K: Eq + Hash> Hosts<K> {
     /// Waits for leave to ask `host`, unless it is left alone.
-    pub(super) async fn enter(&self, host: &str) -> Result<Visit, Problem> {
+    pub(super) async fn enter(&self, host: K) -> Result<Visit, Problem> {
         let host = self.host(host);
         let closed = |_| Problem::Busy; // never: nobody closes them
         // First the narrow gate, so that who waits for a slow registry keeps nobody from others.
@@ -59,11 +60,11 @@ impl Hosts {
         Ok(Visit { host, _permits: [own, common] })
     }
 
-    fn host(&self, name: &str) -> Arc<Host> {
+    fn host(&self, name: K) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let new =
             || Arc::new(Host { permits: Arc::new(Semaphore::new(PER_HOST)), breaker: Mutex::default() });
-        hosts.get_or_insert(name.to_owned(), new).clone()
+        hosts.get_or_insert(name, new).clone()
     }
 }
 
@@ -115,7 +116,7 @@ mod tests {
 
     const FAILED: Result<(), Problem> = Err(Problem::Slow);
 
-    async fn visit(hosts: &Hosts, host: &str, outcome: &Result<(), Problem>) {
+    async fn visit(hosts: &Hosts<&'static str>, host: &'static str, outcome: &Result<(), Problem>) {
         hosts.enter(host).await.unwrap_or_else(|problem| panic!("{problem}")).end(outcome);
     }
 
@@ -157,13 +158,13 @@ mod tests {
         let mut visits = Vec::new();
         for host in 0..8 {
             for _ in 0..8 {
-                visits.push(hosts.enter(&host.to_string()).now_or_never().unwrap());
+                visits.push(hosts.enter(host).now_or_never().unwrap());
             }
-            assert!(hosts.enter(&host.to_string()).now_or_never().is_none());
+            assert!(hosts.enter(host).now_or_never().is_none());
         }
         tokio::task::yield_now().await; // the runtime lets nobody run forever
-        assert!(hosts.enter("another").now_or_never().is_none());
+        assert!(hosts.enter(8).now_or_never().is_none());
         visits.pop();
-        assert!(hosts.enter("another").now_or_never().is_some());
+        assert!(hosts.enter(8).now_or_never().is_some());
     }
 }

@@ -35,7 +35,7 @@ const REDIRECTS: usize = 3;
 
 /// The digest of the target's tag.
 pub(super) async fn digest(client: &Client, tokens: &Tokens, target: &Target) -> Result<String, Problem> {
-    let (head, authorization) = ask(client, tokens, target, Method::HEAD, tokens.known(target)).await?;
+    let (head, authorization) = ask(client, tokens, target, Method::HEAD, tokens.known(&target.key)).await?;
     let status = head.status();
     let speaks_the_protocol = head.headers().contains_key(API_VERSION);
     match status {
@@ -75,10 +75,10 @@ async fn ask(
 ) -> Result<(Response<Incoming>, Option<HeaderValue>), Problem> {
     let mut ask = Ask {
         method,
-        uri: target.uri()?,
+        uri: target.key.uri()?,
         accept: ACCEPT,
         authorization,
-        private_network: target.private_network,
+        private_network: target.key.private_network,
         what: "manifest",
     };
     let (mut challenged, mut redirects) = (false, 0);

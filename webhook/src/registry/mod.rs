@@ -1,8 +1,8 @@
 //! What a tag stands for: the digest that a registry serves for it now.
 //!
-//! The way of a question: [`target`] (all that the answer depends on) → [`cache`] (known, or being asked already) →
-//! [`hosts`] (not too much at once) → [`manifest`] (the registries' protocol, with [`challenge`], [`realm`] and [`token`])
-//! → [`client`] (HTTP) → [`dial`] (connections, behind the guard of [`address`]). The caller decides which registries
+//! The way of a question: `target` (all that the answer depends on) → `cache` (known, or being asked already) →
+//! `hosts` (not too much at once) → `manifest` (the registries' protocol, with `challenge`, `realm` and `token`)
+//! → `client` (HTTP) → `dial` (connections, behind the guard of `address`). The caller decides which registries
 //! may be asked at all; credentials go to the registry that they are for and to its token service, and nowhere else.
 
 mod address;
@@ -35,7 +35,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
-use target::Target;
+use target::{Key, Machine, Target};
 use token::Tokens;
 use tokio::time::{Instant, timeout_at};
 
@@ -47,14 +47,14 @@ const LOOKUPS: usize = 1024;
 /// Finds digests. Clones share what they know.
 #[derive(Clone)]
 pub struct Resolver {
-    cache: Cache<Target>,
+    cache: Cache<Key>,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     client: Client,
     tokens: Tokens,
-    hosts: Hosts,
+    hosts: Hosts<Machine>,
     limits: Limits,
 }
 
@@ -145,7 +145,7 @@ impl Resolver {
             Ok(target) => {
                 let shared = self.shared.clone();
                 let lookup = || shared.look_up(target.clone());
-                self.cache.get(&target, Terms { deadline, fresh_for, stale_for }, lookup).await
+                self.cache.get(&target.key, Terms { deadline, fresh_for, stale_for }, lookup).await
             }
             Err(problem) => Err(problem),
         };
@@ -157,12 +157,12 @@ impl Shared {
     async fn look_up(self: Arc<Self>, target: Target) -> Result<String, Problem> {
         let end = Instant::now() + self.limits.lookup;
         let visit =
-            timeout_at(end, self.hosts.enter(&target.registry)).await.unwrap_or(Err(Problem::Busy))?;
+            timeout_at(end, self.hosts.enter(target.key.machine())).await.unwrap_or(Err(Problem::Busy))?;
         let asking = manifest::digest(&self.client, &self.tokens, &target);
         let found = timeout_at(end, asking).await.unwrap_or(Err(Problem::Slow));
         visit.end(&found);
         if let Err(problem) = &found {
-            let (registry, repository) = (&target.registry, &target.repository);
+            let (registry, repository) = (&target.key.registry, &target.key.repository);
             tracing::info!(registry, repository, category = problem.category(), %problem, "no digest");
         }
         found

@@ -6,15 +6,14 @@ use super::{Question, Rules};
 use http::Uri;
 use http::uri::{Authority, Scheme};
 use k3k_api::image::{DEFAULT_REGISTRY, normalized_host};
-use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
 
 /// Where the API of Docker's registry is.
 const DEFAULT_REGISTRY_API: &str = "registry-1.docker.io";
 
-/// A question that outlives its asker. Equal ones have the same answer.
-#[derive(Clone, Debug)]
-pub(super) struct Target {
+/// All that an answer depends on. Names who asks, but holds no password: it is kept as long as the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
     /// Normalized.
     pub(super) registry: String,
     pub(super) repository: String,
@@ -22,6 +21,14 @@ pub(super) struct Target {
     pub(super) private_network: bool,
     pub(super) insecure_http: bool,
     pub(super) realm_hosts: Vec<String>,
+    /// Who asks.
+    pub(super) identity: Option<[u8; 32]>,
+}
+
+/// A question that outlives its asker.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) key: Key,
     pub(super) credentials: Option<Credentials>,
 }
 
@@ -34,20 +41,28 @@ impl Target {
         if is_ambiguous(&registry) && normalized_host(host) != registry {
             return Err(Problem::Unlisted);
         }
-        Ok(Self {
+        let credentials = credentials.filter(|credentials| credentials.are_for(image)).cloned();
+        let key = Key {
             registry,
             repository: image.repository.clone(),
             tag: tag.to_owned(),
             private_network,
             insecure_http,
             realm_hosts: realm_hosts.to_vec(),
-            credentials: credentials.filter(|credentials| credentials.are_for(image)).cloned(),
-        })
+            identity: credentials.as_ref().map(Credentials::identity),
+        };
+        Ok(Self { key, credentials })
     }
+}
 
-    /// Who is asking, without telling.
-    pub(super) fn identity(&self) -> Option<[u8; 32]> {
-        self.credentials.as_ref().map(Credentials::identity)
+impl Key {
+    /// The machine that is asked: what makes it fail under one policy need not do so under another.
+    pub(super) fn machine(&self) -> Machine {
+        Machine {
+            registry: self.registry.clone(),
+            private_network: self.private_network,
+            insecure_http: self.insecure_http,
+        }
     }
 
     /// Where the manifest is.
@@ -64,6 +79,14 @@ impl Target {
     }
 }
 
+/// A registry, as it is reached under one policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Machine {
+    registry: String,
+    private_network: bool,
+    insecure_http: bool,
+}
+
 /// Whether the name means another machine to each who reads it, or is no name.
 fn is_ambiguous(registry: &str) -> bool {
     let name = registry.rsplit_once(':').map_or(registry, |(name, _)| name);
@@ -77,26 +100,6 @@ fn is_ambiguous(registry: &str) -> bool {
         || name.parse::<Ipv4Addr>().is_ok()
         || number(last) // 127.1 and 0x7f.0.0.0x1 are addresses to some resolvers
         || last == "localhost"
-}
-
-impl PartialEq for Target {
-    fn eq(&self, other: &Self) -> bool {
-        self.registry == other.registry
-            && self.repository == other.repository
-            && self.tag == other.tag
-            && self.private_network == other.private_network
-            && self.insecure_http == other.insecure_http
-            && self.realm_hosts == other.realm_hosts
-            && self.identity() == other.identity()
-    }
-}
-
-impl Eq for Target {}
-
-impl Hash for Target {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.registry, &self.repository, &self.tag, self.identity()).hash(state);
-    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 //! one asker, and is good for reading only.
 
 use super::client::{Ask, Client, problem, read};
+use super::credentials::Credentials;
 use super::error::Problem;
 use super::realm::{self, Asker};
-use super::target::Target;
+use super::target::{Key, Machine, Target};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use lru::LruCache;
 use serde::Deserialize;
@@ -25,17 +26,15 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// The tokens that we have.
 pub(super) struct Tokens {
-    known: Mutex<LruCache<Key, Token>>,
+    known: Mutex<LruCache<Owner, Token>>,
 }
 
 /// Whom a token is for. Realm and service are those that the registry last named.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    registry: String,
+struct Owner {
+    machine: Machine,
     repository: String,
     identity: Option<[u8; 32]>,
-    private_network: bool,
-    insecure_http: bool,
 }
 
 struct Token {
@@ -60,9 +59,9 @@ impl Default for Tokens {
 
 impl Tokens {
     /// A token that is still good, as a request carries it.
-    pub(super) fn known(&self, target: &Target) -> Option<HeaderValue> {
+    pub(super) fn known(&self, key: &Key) -> Option<HeaderValue> {
         let mut known = self.lock();
-        let token = known.get(&key(target))?;
+        let token = known.get(&owner(key))?;
         (Instant::now() < token.until).then(|| token.authorization.clone())
     }
 
@@ -77,13 +76,13 @@ impl Tokens {
         refused: Option<&HeaderValue>,
     ) -> Result<HeaderValue, Problem> {
         let asker = Asker {
-            registry: &target.registry,
-            realm_hosts: &target.realm_hosts,
-            insecure_http: target.insecure_http,
+            registry: &target.key.registry,
+            realm_hosts: &target.key.realm_hosts,
+            insecure_http: target.key.insecure_http,
         };
         let realm = realm::check(realm, asker)?;
         // Another lookup may have fetched it meanwhile.
-        if let Some(token) = self.lock().get(&key(target))
+        if let Some(token) = self.lock().get(&owner(&target.key))
             && Instant::now() < token.until
             && (&token.realm, &token.service) == (&realm, &service)
             && refused != Some(&token.authorization)
@@ -102,23 +101,17 @@ impl Tokens {
         let lifetime = answer.expires_in.map_or(USUAL_LIFETIME, Duration::from_secs).min(LONGEST_LIFETIME);
         let until = asked_at + lifetime * 4 / 5;
         let token = Token { authorization: authorization.clone(), realm, service, until };
-        self.lock().put(key(target), token);
+        self.lock().put(owner(&target.key), token);
         Ok(authorization)
     }
 
-    fn lock(&self) -> MutexGuard<'_, LruCache<Key, Token>> {
+    fn lock(&self) -> MutexGuard<'_, LruCache<Owner, Token>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn key(target: &Target) -> Key {
-    Key {
-        registry: target.registry.clone(),
-        repository: target.repository.clone(),
-        identity: target.identity(),
-        private_network: target.private_network,
-        insecure_http: target.insecure_http,
-    }
+fn owner(key: &Key) -> Owner {
+    Owner { machine: key.machine(), repository: key.repository.clone(), identity: key.identity }
 }
 
 async fn fetch(
@@ -130,14 +123,14 @@ async fn fetch(
     // A password is not sent in the clear, not even to whom it is for.
     let secure = realm.scheme_str() == Some("https");
     let credentials = target.credentials.as_ref().filter(|_| secure);
-    let authorization = credentials.and_then(super::credentials::Credentials::basic);
+    let authorization = credentials.and_then(Credentials::basic);
     let with_credentials = authorization.is_some();
     let ask = Ask {
         method: Method::GET,
-        uri: address(realm, service, &target.repository)?,
+        uri: address(realm, service, &target.key.repository)?,
         accept: HeaderValue::from_static("application/json"),
         authorization,
-        private_network: target.private_network,
+        private_network: target.key.private_network,
         what: "token",
     };
     let response = client.send(&ask).await?;

@@ -117,6 +117,26 @@ async fn a_token_that_is_refused_is_replaced() {
     assert_eq!(asker.tag("2").ask(&resolver).await, Ok(sha('a')));
 }
 
+/// Tokens may end early, as when the service changes its key.
+#[tokio::test]
+async fn a_token_that_was_withdrawn_is_replaced() {
+    let withdrawn = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let state = withdrawn.clone();
+    let fake = Fake::plain(move |call| {
+        let good = if state.load(std::sync::atomic::Ordering::SeqCst) { "new" } else { "old" };
+        match call.authorization() {
+            _ if call.is_for_token() => token(good),
+            Some(said) if said == format!("Bearer {good}") => found(&sha('a')),
+            _ => challenge_here(call),
+        }
+    })
+    .await;
+    let (resolver, asker) = (resolver(), plainly(&fake.image()));
+    assert_eq!(asker.tag("1").ask(&resolver).await, Ok(sha('a')));
+    withdrawn.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(asker.tag("2").ask(&resolver).await, Ok(sha('a')));
+}
+
 #[tokio::test]
 async fn a_registry_that_takes_no_token_is_not_asked_for_ever() {
     let fake = Fake::plain(|call| if call.is_for_token() { token("t") } else { challenge_here(call) }).await;

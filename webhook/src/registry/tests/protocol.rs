@@ -212,15 +212,87 @@ async fn a_head_without_end_is_not_read() {
     assert!(answer.is_err());
 }
 
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What becomes of a question when, after `started`, nothing happens any more: the answer comes within two seconds of a
+/// clock that stands still meanwhile.
+async fn outcome(asker: Asker, resolver: Resolver, started: impl Fn() -> bool) -> Result<String, Problem> {
+    let _clock = Clock::stop();
+    let asking = tokio::spawn(async move { asker.ask(&resolver).await });
+    while !started() {
+        tokio::task::yield_now().await;
+    }
+    let begin = Instant::now();
+    while !asking.is_finished() && begin.elapsed() < 2 * SECOND {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(SECOND / 10).await;
+    }
+    assert!(asking.is_finished(), "it waits on");
+    asking.await.unwrap()
+}
+
 #[tokio::test]
 async fn a_registry_that_hangs_holds_nobody_up() {
     let fake = Fake::plain(|_| None).await;
-    let asker = plainly(&fake.image());
-    let hasty = Asker { patience: Duration::from_millis(50), ..asker.clone() };
-    assert_eq!(hasty.ask(&resolver()).await, Err(Problem::Slow));
-    let limits = Limits { first_byte: Duration::from_millis(50), ..patient() };
-    let impatient = resolver_with(&Table::loopback(), limits, None);
-    assert_eq!(asker.ask(&impatient).await, Err(Problem::Slow));
+    let hasty = Asker { patience: SECOND, ..plainly(&fake.image()) };
+    let started = || fake.calls().len() == 1;
+    assert_eq!(outcome(hasty, resolver(), started).await, Err(Problem::Slow));
+}
+
+#[tokio::test]
+async fn the_first_byte_has_a_limit() {
+    let fake = Fake::plain(|_| None).await;
+    let impatient = resolver_with(&Table::loopback(), Limits { first_byte: SECOND, ..patient() }, None);
+    let started = || fake.calls().len() == 1;
+    assert_eq!(outcome(plainly(&fake.image()), impatient, started).await, Err(Problem::Slow));
+}
+
+#[tokio::test]
+async fn a_whole_lookup_has_a_limit() {
+    let fake = Fake::plain(|_| None).await;
+    let impatient = resolver_with(&Table::loopback(), Limits { lookup: SECOND, ..patient() }, None);
+    let started = || fake.calls().len() == 1;
+    assert_eq!(outcome(plainly(&fake.image()), impatient, started).await, Err(Problem::Slow));
+}
+
+#[tokio::test]
+async fn the_handshake_has_a_limit() {
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+    let image = format!("reg.example:{}/app:1", listener.local_addr().unwrap().port());
+    let connected = Arc::new(AtomicUsize::new(0));
+    let count = connected.clone();
+    tokio::spawn(async move {
+        let _connection = listener.accept().await.unwrap();
+        count.fetch_add(1, Ordering::SeqCst);
+        std::future::pending::<()>().await;
+    });
+    let impatient = resolver_with(&Table::loopback(), Limits { tls: SECOND, ..patient() }, None);
+    let started = || connected.load(Ordering::SeqCst) == 1;
+    assert_eq!(outcome(securely(&image), impatient, started).await, Err(Problem::Slow));
+}
+
+/// Knows no name, and does not say so.
+#[derive(Default)]
+struct Silent {
+    asked: AtomicUsize,
+}
+
+impl Names for Silent {
+    fn addresses(&self, _: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn looking_up_a_name_has_a_limit() {
+    let names = Arc::new(Silent::default());
+    let limits = Limits { names: SECOND, ..patient() };
+    let impatient = Resolver::new(Options { names: names.clone(), limits, ..Options::default() }).unwrap();
+    let started = || names.asked.load(Ordering::SeqCst) == 1;
+    assert_eq!(outcome(securely("reg.example/app:1"), impatient, started).await, Err(Problem::Slow));
 }
 
 #[tokio::test]
