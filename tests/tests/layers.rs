@@ -32,7 +32,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
 ];
 
 /// Folders and files of pure decisions.
-const PURE: [&str; 10] = [
+const PURE: [&str; 16] = [
     "controller/api/src",
     "controller/translate/src",
     "controller/kubelet/src/pods/decide.rs",
@@ -41,7 +41,13 @@ const PURE: [&str; 10] = [
     "controller/src/cluster/build",
     "controller/src/cluster/plan.rs",
     "webhook/src/decision.rs",
-    "webhook/src/policy",
+    "webhook/src/index.rs",
+    "webhook/src/registry/address.rs",
+    "webhook/src/registry/challenge.rs",
+    "webhook/src/registry/credentials.rs",
+    "webhook/src/registry/realm.rs",
+    "webhook/src/registry/target.rs",
+    "webhook/src/review.rs",
     "webhook/policy/src",
 ];
 
