@@ -31,6 +31,8 @@ pub struct Observed {
     pub policy_name: Option<String>,
     /// That policy, if it exists.
     pub policy: Option<VirtualClusterPolicySpec>,
+    /// A cluster of the same namespace that was there before.
+    pub older: Option<String>,
     /// What the host can hold.
     pub capacity: Resources,
     /// The host's nodes on which its pods may run.
@@ -80,7 +82,7 @@ pub async fn observe(
         live(context, site, cluster),
         named_secrets(context, site, cluster),
     )?;
-    let selector = kubelet::node_selector(&cluster.spec, policy.as_ref());
+    let selector = &kubelet::node_selector(&cluster.spec, policy.as_ref());
     let capacity = capacity_for(context, site, selector);
     let nodes = mirrored_nodes(context, site, selector);
     let mut observed = Observed {
@@ -88,6 +90,7 @@ pub async fn observe(
         host_service_cidr,
         policy_name,
         policy,
+        older: context.caches.older_cluster(site),
         capacity,
         nodes,
         live,

@@ -4,6 +4,7 @@ use super::build::arguments::{self, ServerArguments};
 use super::build::{Kind, Site, certificates, secret_data, token};
 use super::error::Error;
 use super::observe::Observed;
+use k3k_api::v1beta1::policy::ClustersPerNamespace;
 use k3k_api::v1beta1::{ClusterSpec, ClusterStatus, Mode, Storage};
 use k3k_api::version;
 use std::collections::BTreeMap;
@@ -112,6 +113,15 @@ fn policy(spec: &ClusterSpec, observed: &Observed) -> Result<(), Error> {
             policy.allowed_mode().as_str()
         );
         return Err(invalid("spec.mode", message));
+    }
+    let tenancy = policy.tenancy.as_ref();
+    if let Some(older) = &observed.older
+        && tenancy.and_then(|tenancy| tenancy.clusters_per_namespace) == Some(ClustersPerNamespace::Single)
+    {
+        let message = format!(
+            "the policy {name:?} allows one cluster in a namespace, and {older:?} is there; make this one in a namespace of its own"
+        );
+        return Err(invalid("metadata.namespace", message));
     }
     Ok(())
 }
