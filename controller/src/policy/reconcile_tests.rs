@@ -39,8 +39,9 @@ where
     K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + 'static,
 {
     let (store, mut writer) = reflector::store();
+    writer.apply_watcher_event(&Event::Init);
     for item in items {
-        writer.apply_watcher_event(&Event::Apply(serde_json::from_value(item.clone()).unwrap()));
+        writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(item.clone()).unwrap()));
     }
     writer.apply_watcher_event(&Event::InitDone);
     store
