@@ -115,6 +115,36 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
         refs(&known, move |cluster| cluster.namespace() == namespace)
     });
 
+    controller = watch_policies(client, controller, &clusters, &namespaces, memory);
+
+    let (refusals, writer) = reflector::store::<Event>();
+    let failed = watcher::Config::default().fields("reason=FailedCreate,involvedObject.kind=StatefulSet");
+    let stream = watcher(Api::<Event>::all(client.clone()), failed)
+        .backoff(restart::after_errors())
+        .modify(|event| trim_metadata(&mut event.metadata))
+        .reflect(writer);
+    let known = clusters.clone();
+    controller = controller.watches_stream(stream.applied_objects(), move |event: Event| {
+        let (name, namespace) = (event.involved_object.name, event.involved_object.namespace);
+        refs(&known, move |cluster| {
+            cluster.namespace() == namespace && name == Some(ClusterNames(&cluster.name_any()).server())
+        })
+    });
+
+    (Caches::new(clusters, owned, pods, namespaces, host_nodes, quotas, refusals), controller)
+}
+
+/// UID and generation of a policy.
+type State = (Option<String>, Option<i64>);
+
+/// Clusters of the namespaces that name a policy follow it.
+fn watch_policies(
+    client: &Client,
+    controller: Controller<Guarded>,
+    clusters: &Store<Guarded>,
+    namespaces: &Store<PartialObjectMeta<Namespace>>,
+    memory: &Arc<Memory>,
+) -> Controller<Guarded> {
     let bound = (clusters.clone(), namespaces.clone());
     let remembered = memory.clone();
     let (policies, writer) = reflector::store::<PartialObjectMeta<VirtualClusterPolicy>>();
@@ -124,8 +154,8 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
         .modify(|policy| trim_metadata(&mut policy.metadata))
         .reflect(writer)
         .touched_objects();
-    let before: Mutex<HashMap<String, (Option<String>, Option<i64>)>> = Mutex::default();
-    controller = controller.watches_stream(stream, move |policy: PartialObjectMeta<VirtualClusterPolicy>| {
+    let before: Mutex<HashMap<String, State>> = Mutex::default();
+    controller.watches_stream(stream, move |policy: PartialObjectMeta<VirtualClusterPolicy>| {
         // Its status, which we write ourselves, changes nothing for clusters.
         let now =
             policies.get(&ObjectRef::from_obj(&policy)).map(|known| (known.uid(), known.metadata.generation));
@@ -146,23 +176,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
         let bound: Vec<String> =
             namespaces.state_filter(names).iter().map(|namespace| namespace.name_any()).collect();
         refs(clusters, |cluster| cluster.namespace().is_some_and(|namespace| bound.contains(&namespace)))
-    });
-
-    let (refusals, writer) = reflector::store::<Event>();
-    let failed = watcher::Config::default().fields("reason=FailedCreate,involvedObject.kind=StatefulSet");
-    let stream = watcher(Api::<Event>::all(client.clone()), failed)
-        .backoff(restart::after_errors())
-        .modify(|event| trim_metadata(&mut event.metadata))
-        .reflect(writer);
-    let known = clusters.clone();
-    controller = controller.watches_stream(stream.applied_objects(), move |event: Event| {
-        let (name, namespace) = (event.involved_object.name, event.involved_object.namespace);
-        refs(&known, move |cluster| {
-            cluster.namespace() == namespace && name == Some(ClusterNames(&cluster.name_any()).server())
-        })
-    });
-
-    (Caches::new(clusters, owned, pods, namespaces, host_nodes, quotas, refusals), controller)
+    })
 }
 
 /// Runs until `shutdown`. What is being reconciled then is cut off: whoever acts next does it again, as after a

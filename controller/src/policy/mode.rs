@@ -7,11 +7,10 @@ use k3k_api::v1beta1::policy::{EnforcementMode, Exemption};
 /// Whether every rule of `area`, such as `podSecurity`, is enforced.
 pub fn is_enforced(spec: &VirtualClusterPolicySpec, area: &str) -> bool {
     let Some(enforcement) = &spec.enforcement else { return true };
-    let concerned = enforcement.rules.iter().filter(|rule| is_of(&rule.name, area));
+    let mut concerned = enforcement.rules.iter().filter(|rule| is_of(&rule.name, area));
     let of_area = enforcement.rules.iter().find(|rule| rule.name == area).map(|rule| rule.mode);
     let general = of_area.or(enforcement.mode).unwrap_or_default();
-    general == EnforcementMode::Enforce
-        && concerned.fold(true, |all, rule| all && rule.mode == EnforcementMode::Enforce)
+    general == EnforcementMode::Enforce && concerned.all(|rule| rule.mode == EnforcementMode::Enforce)
 }
 
 /// The exemptions from rules of `area` that hold at `now`. One whose end nobody can read has ended.

@@ -160,15 +160,12 @@ async fn somebody_elses_object_is_told_and_not_touched() -> Result<()> {
         let foreign = quota(&format!("k3k-{name}"), &json!({ "pods": "99" }));
         quotas.create(&PostParams::default(), &foreign).await?;
         make(&client, name, &json!({ "quota": { "hard": { "pods": "5" } } })).await?;
+        in_place(&client, name, 0).await?;
         bind(&client, namespace, Some(name)).await?;
         let is_refused =
             |status: &VirtualClusterPolicyStatus| reason(status, "NativeObjectsReady") == "NameTaken";
         let refused = status(&client, name, is_refused).await?;
-        assert_eq!(
-            refused.observed_generation.unwrap_or_default(),
-            1,
-            "of the time when it was bound to nothing"
-        );
+        assert_eq!(refused.observed_generation, Some(1), "of the time when it was bound to nothing");
         let message = &find(&refused.conditions, "NativeObjectsReady").unwrap().message;
         assert!(message.contains("does not belong to a policy"), "{message}");
         assert_eq!(quotas.get(&format!("k3k-{name}")).await?.spec.unwrap().hard.unwrap()["pods"].0, "99");

@@ -33,7 +33,7 @@ async fn a_budget_moves_between_namespaces_and_is_never_exceeded() -> Result<()>
     in_namespace(&client, async |one| {
         in_namespace(&client, async |other| {
             let tenancy = json!({ "tenant": one });
-            let spec = json!({ "tenancy": tenancy, "resources": { "perTenant": { "pods": "10" } } });
+            let spec = json!({ "tenancy": tenancy, "resources": { "perTenant": { "pods": "11" } } });
             make(&client, one, &spec).await?;
             make(&client, other, &json!({ "tenancy": tenancy })).await?;
             bind(&client, one, Some(one)).await?;
@@ -41,13 +41,13 @@ async fn a_budget_moves_between_namespaces_and_is_never_exceeded() -> Result<()>
                 wait::until(&format!("a share of {wanted} in {namespace}"), async || {
                     let all = [pods(&client, one, one).await?, pods(&client, other, other).await?];
                     let most: i64 = all.iter().flatten().map(|(asked, in_force)| asked.max(in_force)).sum();
-                    anyhow::ensure!(most <= 10, "{all:?}");
+                    anyhow::ensure!(most <= 11, "{all:?}");
                     let share = pods(&client, namespace, namespace).await?;
                     Ok(share.filter(|(asked, _)| *asked == wanted).map(drop))
                 })
                 .await
             };
-            asks(one, 10).await?;
+            asks(one, 11).await?;
             enforce(&client, one, one, "1").await?;
             // The second namespace waits until the first has given.
             bind(&client, other, Some(other)).await?;
@@ -55,12 +55,12 @@ async fn a_budget_moves_between_namespaces_and_is_never_exceeded() -> Result<()>
             asks(other, 0).await?;
             enforce(&client, other, other, "0").await?;
             enforce(&client, one, one, "1").await?;
-            asks(other, 4).await?;
+            asks(other, 5).await?;
             enforce(&client, other, other, "4").await?;
             // It needs more room, and gets it when that is confirmed.
             asks(one, 4).await?;
             enforce(&client, one, one, "1").await?;
-            asks(other, 6).await?;
+            asks(other, 7).await?;
             enforce(&client, other, other, "4").await?;
 
             // A share that somebody raises is put right.
@@ -70,7 +70,7 @@ async fn a_budget_moves_between_namespaces_and_is_never_exceeded() -> Result<()>
                 .patch(&format!("k3k-{other}-tenant"), &PatchParams::default(), &Patch::Merge(patch))
                 .await?;
             wait::until("a share within the budget", async || {
-                Ok(pods(&client, other, other).await?.filter(|(asked, _)| *asked <= 10))
+                Ok(pods(&client, other, other).await?.filter(|(asked, _)| *asked <= 11))
             })
             .await?;
 
@@ -78,7 +78,7 @@ async fn a_budget_moves_between_namespaces_and_is_never_exceeded() -> Result<()>
             bind(&client, other, None).await?;
             wait::until("no share", async || Ok(pods(&client, other, other).await?.is_none().then_some(())))
                 .await?;
-            asks(one, 10).await?;
+            asks(one, 11).await?;
             remove(&client, one).await?;
             remove(&client, other).await
         })

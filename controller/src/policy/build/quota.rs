@@ -44,7 +44,7 @@ pub fn quotas(
     if !denied.is_empty() {
         quotas.push(quota(NONE_OF, &json!({ "hard": denied })));
     }
-    quotas.extend(priority(spec).map(|spec| quota(PRIORITY, &spec)));
+    quotas.push(quota(PRIORITY, &priority(spec)));
     quotas
 }
 
@@ -80,11 +80,11 @@ fn denied(spec: &VirtualClusterPolicySpec, storage_classes: &[String]) -> Map<St
 }
 
 /// No pods of Kubernetes' own classes, unless the policy itself gives its clusters such a class.
-fn priority(spec: &VirtualClusterPolicySpec) -> Option<Value> {
+fn priority(spec: &VirtualClusterPolicySpec) -> Value {
     let given = spec.default_priority_class.as_deref().unwrap_or_default();
     let classes: Vec<&str> = SYSTEM_CLASSES.into_iter().filter(|class| *class != given).collect();
     let selector = json!({ "matchExpressions": [{ "scopeName": "PriorityClass", "operator": "In", "values": classes }] });
-    Some(json!({ "hard": { "pods": "0" }, "scopeSelector": selector }))
+    json!({ "hard": { "pods": "0" }, "scopeSelector": selector })
 }
 
 #[cfg(test)]
