@@ -32,7 +32,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
 ];
 
 /// Folders and files of pure decisions.
-const PURE: [&str; 10] = [
+const PURE: [&str; 16] = [
     "controller/api/src",
     "controller/translate/src",
     "controller/kubelet/src/pods/decide.rs",
@@ -40,6 +40,12 @@ const PURE: [&str; 10] = [
     "controller/kubelet/src/uses.rs",
     "controller/src/cluster/build",
     "controller/src/cluster/plan.rs",
+    "controller/src/policy/budget.rs",
+    "controller/src/policy/build",
+    "controller/src/policy/cidr.rs",
+    "controller/src/policy/mode.rs",
+    "controller/src/policy/plan.rs",
+    "controller/src/policy/settled.rs",
     "webhook/src/decision.rs",
     "webhook/src/policy",
     "webhook/policy/src",
