@@ -54,6 +54,8 @@ pub mod reason {
     pub const NAME_TAKEN: &str = "NameTaken";
     /// The namespace is bound to a VirtualClusterPolicy that does not exist.
     pub const POLICY_MISSING: &str = "PolicyMissing";
+    /// What the namespace's VirtualClusterPolicy asks for is not in place there yet.
+    pub const POLICY_NOT_IN_FORCE: &str = "PolicyNotInForce";
     /// A server's volume is not bound yet.
     pub const VOLUME_PENDING: &str = "VolumePending";
     /// No node of the host takes a server pod.

@@ -71,6 +71,8 @@ pub const MIRRORED_NODE: &str = "k3k.io/mirrored-node";
 pub const CLUSTER_NAMESPACE: &str = "k3k.io/cluster-namespace";
 /// On a Namespace: the VirtualClusterPolicy that governs its clusters.
 pub const POLICY_NAME: &str = "policy.k3k.io/policy-name";
+/// On a Namespace, by the controller: UID of the policy of which everything is in place there. Clusters begin only then.
+pub const POLICY_IN_FORCE: &str = "policy.k3k.io/in-force";
 /// On ResourceQuotas that are a tenant's share: the tenant of the policy.
 pub const TENANT: &str = "policy.k3k.io/tenant";
 /// On a Namespace of the host, by its administrator: `true` if its pods pass on what comes from outside, as ingress controllers

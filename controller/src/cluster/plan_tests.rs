@@ -24,6 +24,7 @@ fn observed() -> Observed {
         host_service_cidr: "10.43.0.0/16".into(),
         policy_name: None,
         policy: None,
+        policy_in_force: true,
         older: None,
         capacity: Resources::from([
             ("cpu".into(), Quantity("2".into())),

@@ -41,7 +41,7 @@ pub fn cluster(
 ) -> Result<Accepted, Error> {
     name(&site.name)?;
     unchanged(spec, status)?;
-    policy(spec, observed)?;
+    policy(site, spec, observed)?;
     supported(spec)?;
     namespaces(site, spec)?;
     unprivileged(spec)?;
@@ -98,7 +98,7 @@ fn unchanged(spec: &ClusterSpec, status: Option<&ClusterStatus>) -> Result<(), E
     Ok(())
 }
 
-fn policy(spec: &ClusterSpec, observed: &Observed) -> Result<(), Error> {
+fn policy(site: &Site, spec: &ClusterSpec, observed: &Observed) -> Result<(), Error> {
     let Some(name) = &observed.policy_name else { return Ok(()) };
     let Some(policy) = &observed.policy else {
         let message = format!(
@@ -122,6 +122,14 @@ fn policy(spec: &ClusterSpec, observed: &Observed) -> Result<(), Error> {
             "the policy {name:?} allows one cluster in a namespace, and {older:?} is there; make this one in a namespace of its own"
         );
         return Err(invalid("metadata.namespace", message));
+    }
+    // What runs goes on; nothing begins that the policy does not bound yet.
+    let runs = observed.live.get(Kind::StatefulSet, &site.names().server()).is_some();
+    if !observed.policy_in_force && !runs {
+        let message = format!(
+            "what the policy {name:?} asks for is not in place in the namespace yet; `kubectl describe virtualclusterpolicy {name}` says what is missing"
+        );
+        return Err(Error::NotYet(message));
     }
     Ok(())
 }

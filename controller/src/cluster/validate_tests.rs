@@ -21,6 +21,7 @@ fn observed() -> Observed {
         host_service_cidr: "10.43.0.0/16".into(),
         policy_name: None,
         policy: None,
+        policy_in_force: true,
         older: None,
         capacity: Resources::new(),
         nodes: Vec::new(),
@@ -170,4 +171,25 @@ fn a_namespace_may_have_room_for_one(
     let message = judged.map_err(|error| error.to_string()).err();
     let want = "metadata.namespace: the policy \"p\" allows one cluster in a namespace, and \"dev\" is there";
     assert_eq!(message.as_ref().is_some_and(|message| message.starts_with(want)), refused, "{message:?}");
+}
+
+#[test]
+fn nothing_begins_before_the_policy_is_in_force() {
+    let policy = serde_json::from_value(json!({})).unwrap();
+    let mut observed = Observed {
+        policy_name: Some("p".into()),
+        policy: Some(policy),
+        policy_in_force: false,
+        ..observed()
+    };
+    let judge = |observed: &Observed| cluster(&site("dev"), &ClusterSpec::default(), None, observed);
+    let error = judge(&observed).unwrap_err();
+    assert_eq!((error.category(), error.is_terminal(), error.is_transient()), ("NotYet", false, true));
+    let server = json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": "k3k-dev-server" },
+        "spec": { "volumeClaimTemplates": [{ "spec": {} }] } });
+    observed
+        .live
+        .0
+        .insert((Kind::StatefulSet, "k3k-dev-server".into()), serde_json::from_value(server).unwrap());
+    judge(&observed).unwrap();
 }

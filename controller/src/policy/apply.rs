@@ -1,7 +1,7 @@
 //! Writing to the host: only what differs, never what is somebody else's.
 
 use super::budget::{self, Amounts};
-use super::build::pod_security::{self, Decision};
+use super::build::pod_security;
 use super::build::{Kind, Manifest, Owner, quota};
 use super::caches::{controller_uid, our_labels};
 use super::error::Error;
@@ -108,20 +108,20 @@ pub async fn delete(client: &Client, kind: Kind, object: &DynamicObject) -> Resu
     }
 }
 
-/// Sets the Pod Security labels that are ours to set, and takes back those that are not any more.
+/// Sets the labels that are ours to set, and takes back those that are not any more.
 pub async fn labels(
     client: &Client,
     namespace: &PartialObjectMeta<Namespace>,
-    decision: &Decision,
+    wanted: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
     let ours = our_labels(namespace);
     let has =
         |(key, value): (&String, &String)| ours.contains(key) && namespace.labels().get(key) == Some(value);
-    if decision.labels.len() == ours.len() && decision.labels.iter().all(has) {
+    if wanted.len() == ours.len() && wanted.iter().all(has) {
         return Ok(());
     }
     let name = namespace.name_any();
-    let labels = Some(decision.labels.clone()).filter(|labels| !labels.is_empty());
+    let labels = Some(wanted.clone()).filter(|labels| !labels.is_empty());
     // With the UID, a namespace that is gone is not made anew.
     let wanted =
         ObjectMeta { name: Some(name.clone()), uid: namespace.uid(), labels, ..ObjectMeta::default() };
@@ -132,9 +132,7 @@ pub async fn labels(
     match namespaces.patch_metadata(&name, &parameters, &Patch::Apply(&patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => {
-            Err(Error::Write { what: format!("the Pod Security labels of namespace {name:?}"), source })
-        }
+        Err(source) => Err(Error::Write { what: format!("the labels of namespace {name:?}"), source }),
     }
 }
 

@@ -139,14 +139,15 @@ pub fn controller_uid(object: &DynamicObject) -> Option<&str> {
     policies.next().map(|owner| owner.uid.as_str())
 }
 
-/// Keys of the Pod Security labels of a namespace that we have set.
+/// Keys of the labels of a namespace that we have set: of Pod Security, and [`labels::POLICY_IN_FORCE`].
 pub fn our_labels(namespace: &PartialObjectMeta<Namespace>) -> BTreeSet<String> {
     let ours = namespace.managed_fields().iter().filter(|entry| {
         entry.manager.as_deref() == Some(managers::POLICY) && entry.operation.as_deref() == Some("Apply")
     });
     let keys = ours.filter_map(|entry| entry.fields_v1.as_ref()?.0["f:metadata"]["f:labels"].as_object());
     let keys = keys.flat_map(|labels| labels.keys()).filter_map(|key| key.strip_prefix("f:"));
-    keys.filter(|key| key.starts_with(pod_security::PREFIX)).map(str::to_owned).collect()
+    let is_known = |key: &&str| key.starts_with(pod_security::PREFIX) || *key == labels::POLICY_IN_FORCE;
+    keys.filter(is_known).map(str::to_owned).collect()
 }
 
 /// What nodes and endpoints say. What cannot be read is left out.

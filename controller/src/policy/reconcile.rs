@@ -8,6 +8,7 @@ use super::status::{self, Outcome};
 use super::{Context, Guarded, apply, mode, observe};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
+use k3k_api::labels;
 use k3k_api::v1beta1::policy::BoundNamespace;
 use k3k_api::v1beta1::{VirtualClusterPolicy, VirtualClusterPolicySpec, VirtualClusterPolicyStatus};
 use k8s_openapi::api::core::v1::Namespace;
@@ -118,13 +119,19 @@ async fn follow(
     let inputs = Inputs { owner, spec, around: &observed.around, storage_classes: &observed.storage_classes };
     let tenant = plan::tenant(&owner.name, &context.caches.specs());
     let namespaces = context.caches.bound(&owner.name);
-    let has_share = tenant.is_some();
+    let mut errors = Vec::new();
+    // Before a namespace is said to be in order.
+    if let Some(tenant) = &tenant
+        && let Err(error) = apply::shares(context, owner, tenant).await
+    {
+        errors.push((String::new(), error));
+    }
+    let shares = (tenant.is_some(), errors.is_empty());
     let step = namespaces.into_iter().map(|namespace| async move {
-        let done = one(context, inputs, &namespace, has_share, now).await;
+        let done = one(context, inputs, &namespace, shares, now).await;
         (namespace.name_any(), done)
     });
     let done: Vec<_> = stream::iter(step).buffer_unordered(CONCURRENCY).collect().await;
-    let mut errors = Vec::new();
     for (namespace, done) in done {
         match done {
             Ok(of_others) => {
@@ -135,31 +142,31 @@ async fn follow(
         }
     }
     outcome.labels_of_others.sort();
-    if let Some(tenant) = tenant
-        && let Err(error) = apply::shares(context, owner, &tenant).await
-    {
-        errors.push((String::new(), error));
-    }
     errors.sort_by(|(one, _), (other, _)| one.cmp(other));
     errors
 }
 
-/// Brings one namespace to what the policy says. Gives the labels that are others'.
+/// Brings one namespace to what the policy says. `shares` is whether it has a share of a budget, and whether that is in place.
+/// Gives the labels that are others'.
 async fn one(
     context: &Context,
     inputs: Inputs<'_>,
     namespace: &PartialObjectMeta<Namespace>,
-    has_share: bool,
+    (has_share, share_is_given): (bool, bool),
     now: Timestamp,
 ) -> Result<Vec<String>, Error> {
-    let name = namespace.name_any();
+    let (name, uid) = (namespace.name_any(), &inputs.owner.uid);
     let objects = plan::objects(&inputs, &name);
     let mut keep: BTreeSet<(Kind, String)> =
         objects.iter().map(|object| (object.kind, object.name.clone())).collect();
     let applied = apply::all(context, inputs.owner, objects).await;
     let present = apply::present_labels(namespace);
-    let decision = plan::labels(inputs.spec, &present, &our_labels(namespace), now);
-    apply::labels(&context.client, namespace, &decision).await?;
+    let mut decision = plan::labels(inputs.spec, &present, &our_labels(namespace), now);
+    // A failure later on does not stop the clusters that are there.
+    if (applied.is_ok() && share_is_given) || namespace.labels().get(labels::POLICY_IN_FORCE) == Some(uid) {
+        decision.labels.insert(labels::POLICY_IN_FORCE.to_owned(), uid.clone());
+    }
+    apply::labels(&context.client, namespace, &decision.labels).await?;
     applied?;
     if has_share {
         keep.insert((Kind::ResourceQuota, inputs.owner.object(quota::TENANT)));

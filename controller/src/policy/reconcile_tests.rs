@@ -122,6 +122,10 @@ fn condition<'a>(calls: &'a [(String, Value)], kind: &str) -> &'a Value {
         .unwrap()
 }
 
+fn in_force(namespace: &Value) -> bool {
+    namespace["metadata"]["labels"]["policy.k3k.io/in-force"] == "p"
+}
+
 #[tokio::test]
 async fn a_bound_namespace_gets_everything_and_then_it_is_told() {
     let policy =
@@ -131,6 +135,7 @@ async fn a_bound_namespace_gets_everything_and_then_it_is_told() {
     let mut written = written(&calls);
     assert_eq!(written.pop(), Some(STATUS), "an Event is for failures");
     assert_eq!(written.pop(), Some("PATCH /api/v1/namespaces/t"));
+    assert!(calls.iter().any(|(call, body)| call == "PATCH /api/v1/namespaces/t" && in_force(body)));
     written.sort_unstable();
     let policies = "PATCH /apis/networking.k8s.io/v1/namespaces/t/networkpolicies";
     let mut want = vec![
@@ -155,6 +160,7 @@ async fn somebody_elses_object_stays_and_the_others_come() {
     let policy = policy(&json!({ "quota": { "hard": { "pods": "5" } } }));
     let (outcome, calls) = once(&policy, &namespace(&json!({})), &[], others).await;
     assert_eq!(outcome.unwrap_err().category(), "Foreign");
+    assert!(!calls.iter().any(|(_, body)| in_force(body)), "no cluster begins here");
     let written = written(&calls);
     assert!(!written.contains(&format!("PATCH {QUOTAS}/k3k-gold").as_str()));
     assert!(written.contains(&format!("PATCH {QUOTAS}/k3k-gold-priority").as_str()));

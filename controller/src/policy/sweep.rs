@@ -4,7 +4,6 @@
 use super::Context;
 use super::apply;
 use super::build::Kind;
-use super::build::pod_security::Decision;
 use super::caches::{bound_to, controller_uid, our_labels};
 use super::error::Error;
 use k8s_openapi::api::core::v1::Namespace;
@@ -61,7 +60,7 @@ async fn sweep(context: &Context) -> Result<(), Error> {
     for namespace in
         context.caches.namespaces.state_filter(|namespace| has_stray_labels(namespace, &in_force))
     {
-        failure = apply::labels(&context.client, &namespace, &Decision::default()).await.err().or(failure);
+        failure = apply::labels(&context.client, &namespace, &BTreeMap::new()).await.err().or(failure);
     }
     failure.map_or(Ok(()), Err)
 }

@@ -90,3 +90,26 @@ async fn a_second_cluster_waits_until_the_namespace_has_room() -> Result<()> {
     })
     .await
 }
+
+#[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
+async fn a_cluster_begins_when_its_policy_is_in_force() -> Result<()> {
+    let client = client().await?;
+    in_namespace(&client, async |namespace| {
+        let name = namespace;
+        let quotas = api::<k8s_openapi::api::core::v1::ResourceQuota>(&client, namespace);
+        let foreign = quota(&format!("k3k-{name}"), &json!({ "pods": "99" }));
+        quotas.create(&PostParams::default(), &foreign).await?;
+        make(&client, name, &json!({ "quota": { "hard": { "pods": "5" } } })).await?;
+        bind(&client, namespace, Some(name)).await?;
+        create(&client, namespace, "dev").await?;
+        let waiting = cluster(&client, namespace, "dev", |status| status.phase == Phase::Pending).await?;
+        assert!(message(&waiting).contains("is not in place in the namespace yet"), "{}", message(&waiting));
+        assert!(names::<StatefulSet>(&client, namespace).await?.is_empty());
+        quotas.delete(&format!("k3k-{name}"), &DeleteParams::default()).await?;
+        cluster(&client, namespace, "dev", |status| status.endpoint.is_some()).await?;
+        api::<Cluster>(&client, namespace).delete("dev", &DeleteParams::default()).await?;
+        remove(&client, name).await
+    })
+    .await
+}
