@@ -226,7 +226,7 @@ fn leaf(user: &str, group: Option<&str>, usage: Usage) -> Leaf {
 }
 
 /// Different ports that nobody listened on a moment ago.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let listeners: Vec<TcpListener> =
         (0..N).map(|_| TcpListener::bind((LOOPBACK, 0))).collect::<std::io::Result<_>>()?;
     let mut ports = [0; N];
@@ -237,13 +237,13 @@ fn free_ports<const N: usize>() -> Result<[u16; N]> {
 }
 
 /// The last lines of a log, for a message.
-fn tail(log: &Path) -> String {
+pub(crate) fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
-fn base64(text: &str) -> String {
+pub(crate) fn base64(text: &str) -> String {
     let encoded = serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec()));
     encoded.ok().and_then(|value| value.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }

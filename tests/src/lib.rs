@@ -10,8 +10,10 @@ pub mod namespace;
 pub mod nested;
 pub mod plugin;
 mod process;
+pub mod registry;
 pub mod wait;
 pub mod workspace;
 
 pub use api_server::ApiServer;
 pub use namespace::in_namespace;
+pub use registry::Registry;

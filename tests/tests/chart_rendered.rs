@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // in functions that tests call
 
-use anyhow::{Context, Result, ensure};
 use k3k_tests::{chart, workspace};
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k3k_webhook::serving::registration::Registration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
@@ -41,7 +43,14 @@ fn every_object_says_what_it_belongs_to_and_nothing_about_who_manages_it() {
 
 #[test]
 fn objects_are_in_the_release_namespace_or_in_none() {
-    const CLUSTER_SCOPED: [&str; 3] = ["ClusterRole", "ClusterRoleBinding", "ValidatingWebhookConfiguration"];
+    const CLUSTER_SCOPED: [&str; 6] = [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "MutatingWebhookConfiguration",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+        "ValidatingWebhookConfiguration",
+    ];
     for object in chart::objects("elsewhere").unwrap() {
         let scoped = CLUSTER_SCOPED.contains(&object["kind"].as_str().unwrap());
         let want = if scoped { Value::Null } else { json!("elsewhere") };
@@ -173,37 +182,76 @@ fn the_webhook_survives_drains_and_upgrades() {
     assert!(service.selector.unwrap().iter().all(|(key, value)| labels.get(key) == Some(value)));
 }
 
+/// Every webhook of a registration, as JSON.
+fn webhooks(kind: &str) -> Vec<Value> {
+    of_kind(kind).remove(0)["webhooks"].as_array().cloned().unwrap()
+}
+
 #[test]
-fn the_registration_fails_closed_for_cluster_namespaces_only() -> Result<()> {
-    let registration = typed::<ValidatingWebhookConfiguration>("ValidatingWebhookConfiguration").remove(0);
-    let webhooks = registration.webhooks.context("no webhooks")?;
-    let names: Vec<&str> = webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
-    assert_eq!(names, k3k_webhook::serving::registration::WEBHOOKS);
-    for webhook in webhooks {
-        ensure!(webhook.client_config.ca_bundle.is_none(), "the webhook's own field");
-        let service = webhook.client_config.service.context("no service")?;
-        assert_eq!((service.path.as_deref(), service.namespace.as_str()), (Some("/validate"), NAMESPACE));
-        assert_eq!(webhook.failure_policy.as_deref(), Some("Fail"));
-        assert_eq!(webhook.side_effects, "None");
-        assert_eq!(webhook.match_policy.as_deref(), Some("Equivalent"));
-        assert_eq!(webhook.timeout_seconds, Some(5));
-        ensure!(
-            webhook.object_selector.is_none() && webhook.match_conditions.is_none(),
-            "tenants could dodge it"
-        );
+fn the_registrations_fail_closed_for_what_is_of_clusters_only() {
+    let selector = json!([
+        {"key": k3k_api::labels::CLUSTER_NAMESPACE, "operator": "In", "values": ["true"]},
+        {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", NAMESPACE]},
+    ]);
+    let kinds = [
+        ("MutatingWebhookConfiguration", "/mutate", 10, MutatingWebhookConfiguration::WEBHOOKS),
+        ("ValidatingWebhookConfiguration", "/validate", 5, ValidatingWebhookConfiguration::WEBHOOKS),
+    ];
+    for (kind, path, seconds, names) in kinds {
+        let webhooks = webhooks(kind);
         assert_eq!(
-            serde_json::to_value(webhook.namespace_selector)?["matchExpressions"],
-            json!([
-                {"key": k3k_api::labels::CLUSTER_NAMESPACE, "operator": "In", "values": ["true"]},
-                {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", NAMESPACE]},
-            ])
+            webhooks.iter().map(|webhook| webhook["name"].as_str().unwrap()).collect::<Vec<_>>(),
+            names
         );
-        for rule in webhook.rules.context("no rules")? {
-            assert_eq!(rule.operations.unwrap(), ["CREATE", "UPDATE"], "deletion is never held up");
-            assert_eq!(rule.resources.unwrap(), ["pods", "pods/ephemeralcontainers"]);
+        for webhook in webhooks {
+            let name = &webhook["name"];
+            assert!(webhook["clientConfig"].get("caBundle").is_none(), "{name}: the webhook's own field");
+            let service = &webhook["clientConfig"]["service"];
+            assert_eq!(
+                (service["path"].as_str(), service["namespace"].as_str()),
+                (Some(path), Some(NAMESPACE))
+            );
+            assert_eq!(webhook["failurePolicy"], "Fail");
+            assert_eq!(webhook["sideEffects"], "None");
+            assert_eq!(webhook["matchPolicy"], "Equivalent");
+            assert_eq!(webhook["timeoutSeconds"], seconds);
+            assert!(webhook.get("objectSelector").is_none(), "{name}: tenants could dodge it");
+            let of_namespaces = name == "namespaces.guard.k3k.io";
+            let selected =
+                webhook.get("namespaceSelector").map(|selector| selector["matchExpressions"].clone());
+            assert_eq!(selected, (!of_namespaces).then(|| selector.clone()), "{name}");
+            for rule in webhook["rules"].as_array().unwrap() {
+                let deletes = rule["operations"].as_array().unwrap().contains(&json!("DELETE"));
+                let of_pods = rule["resources"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|one| one.as_str().unwrap().starts_with("pods"));
+                assert!(!(deletes && (of_pods || of_namespaces)), "{name}: that a pod goes is never held up");
+                assert!(!rule.to_string().contains('*'), "{name}: {rule}");
+            }
         }
     }
-    Ok(())
+}
+
+/// Conditions on who asks are about the host's own accounts, which no tenant can become.
+#[test]
+fn no_condition_leaves_out_what_a_tenant_could_say() {
+    for webhook in webhooks("MutatingWebhookConfiguration") {
+        assert!(webhook.get("matchConditions").is_none());
+    }
+    for webhook in webhooks("ValidatingWebhookConfiguration") {
+        for condition in webhook["matchConditions"].as_array().unwrap() {
+            let expression = condition["expression"].as_str().unwrap();
+            for account in expression.split("system:serviceaccount:").skip(1) {
+                assert!(
+                    account.starts_with("kube-system:")
+                        || account.starts_with(&format!("{NAMESPACE}:k3k-controller'")),
+                    "{expression}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

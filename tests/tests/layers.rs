@@ -47,7 +47,13 @@ const PURE: [&str; 16] = [
     "controller/src/policy/plan.rs",
     "controller/src/policy/settled.rs",
     "webhook/src/decision.rs",
-    "webhook/src/policy",
+    "webhook/src/index.rs",
+    "webhook/src/registry/address.rs",
+    "webhook/src/registry/challenge.rs",
+    "webhook/src/registry/credentials.rs",
+    "webhook/src/registry/realm.rs",
+    "webhook/src/registry/target.rs",
+    "webhook/src/review.rs",
     "webhook/policy/src",
 ];
 

@@ -27,6 +27,10 @@ pub struct Args {
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub identity: String,
 
+    /// The UID of this replica's pod.
+    #[arg(long, env = "POD_UID", value_name = "UID")]
+    pub uid: Option<String>,
+
     /// The Secret with the certificate. It must exist, and may be empty.
     #[arg(long, default_value = "k3k-webhook-tls", value_name = "NAME")]
     pub secret: String,
@@ -35,7 +39,7 @@ pub struct Args {
     #[arg(long, default_value = "k3k-webhook", value_name = "NAME")]
     pub service: String,
 
-    /// The registration, a `ValidatingWebhookConfiguration`, by which the API server asks us.
+    /// The registrations, a `MutatingWebhookConfiguration` and a `ValidatingWebhookConfiguration`, by which the API server asks us.
     #[arg(long, default_value = "k3k-webhook", value_name = "NAME")]
     pub registration: String,
 
@@ -46,6 +50,15 @@ pub struct Args {
     /// One more DNS name or IP address in the certificate, for an API server that calls a URL. May be repeated.
     #[arg(long = "serving-name", value_name = "NAME")]
     pub serving_names: Vec<String>,
+
+    /// A file with more authorities (PEM) that registries' certificates come from.
+    #[arg(long, value_name = "FILE")]
+    pub registry_ca: Option<std::path::PathBuf>,
+
+    /// A network of the host (CIDR) where no registry is, unless the policy marks it private. May be repeated. Addresses that are not
+    /// public never count as a registry's.
+    #[arg(long = "forbidden-network", value_name = "CIDR")]
+    pub forbidden_networks: Vec<ipnet::IpNet>,
 
     /// How long to go on answering after being told to stop, until no API server calls this replica any more.
     #[arg(long, default_value = "10s", value_name = "DURATION")]

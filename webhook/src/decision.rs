@@ -1,23 +1,19 @@
-//! From a question and a snapshot to an answer. Pure.
+//! From a question, with all that is known, to an answer. Pure.
 
-use crate::policy::{self, Subject, Violation};
 use crate::review::Request;
-use crate::snapshot::{Governing, Snapshot};
 use crate::strict_json;
-use k3k_api::labels;
+use json_patch::Patch;
+use k3k_api::v1beta1::policy::EnforcementMode;
+use k3k_policy::mutate::{self, Digests, Stage};
+use k3k_policy::pod::Role;
+use k3k_policy::{Facts, Governing, MALFORMED, Operation, Question, Requester, Violation, judge, rules};
 use kube::core::Status;
-use kube::core::admission::Operation;
+use kube::core::admission::Operation as Asked;
 use kube::core::response::{StatusCause, StatusDetails, StatusSummary, reason};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-
-/// The object cannot be read.
-pub const MALFORMED: &str = "malformed";
-/// The namespace's policy does not exist, or cannot be understood.
-pub const POLICY_MISSING: &str = "policy-missing";
-/// We were asked about something that there are no rules for.
-pub const UNSUPPORTED: &str = "unsupported";
+use std::collections::{BTreeMap, HashMap};
 
 /// How many violations the message of a denial spells out.
 const MOST_SENTENCES: usize = 10;
@@ -25,88 +21,154 @@ const MOST_SENTENCES: usize = 10;
 const MOST_CAUSES: usize = 100;
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Nothing speaks against it.
-    Allowed,
-    /// All that speaks against it; never empty.
-    Denied(Vec<Violation>),
-    /// We could not find out, for this reason: it is refused, and may be tried again.
-    Undecided(String),
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    violations: Vec<Violation>,
+    /// Whether one of them is enforced.
+    denied: bool,
+    /// The policy by which it was decided, with its generation.
+    policy: Option<(String, i64)>,
+    patch: Option<Patch>,
+    /// Why nothing could be decided: the request is refused, and may be tried again.
+    undecided: Option<String>,
 }
 
-/// Judges one request.
-pub fn decide(request: &Request<'_>, snapshot: &Snapshot) -> Decision {
-    // What is on its way out is never held up.
-    if request.operation == Operation::Delete {
-        return Decision::Allowed;
+/// The objects of a question, read.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// As it will be.
+    pub object: Option<Value>,
+    /// As it is.
+    pub old: Option<Value>,
+}
+
+/// Whether the object may still be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It may.
+    Mutate,
+    /// It is as it will be.
+    Validate,
+}
+
+/// What registries said.
+#[derive(Clone, Debug, Default)]
+pub struct Resolved {
+    /// Digests, by the images as pods name them.
+    pub digests: Digests,
+    /// What went wrong, by the images as pods name them.
+    pub failures: HashMap<String, String>,
+}
+
+/// Reads the objects. The answer is given at once when they cannot be read, or need not be.
+pub fn read(request: &Request<'_>) -> Result<Objects, Decision> {
+    let one = |object: Option<&RawValue>| object.map(|raw| strict_json::from_str(raw.get())).transpose();
+    match (one(request.object), one(request.old_object)) {
+        (Ok(object), Ok(old)) => Ok(Objects {
+            object: object.filter(|value| !value.is_null()),
+            old: old.filter(|value| !value.is_null()),
+        }),
+        // An object that is too much to read may still lose its finalizers.
+        _ if request.operation == Asked::Update && same_spec(request.old_object, request.object) => {
+            Err(Decision::default())
+        }
+        _ if request.operation == Asked::Delete => Err(Decision::default()),
+        (Err(error), _) | (_, Err(error)) => {
+            Err(Decision::denied(MALFORMED, "", format!("the object cannot be read: {error}")))
+        }
     }
-    let kind = &request.kind;
-    if !(kind.group.is_empty() && kind.version == "v1" && kind.kind == "Pod")
-        || request.operation == Operation::Connect
-    {
-        return unsupported(request);
+}
+
+/// Asks the policy's rules. `requester` is who asks, and `resolved` what registries said about [`mutate::wanted`].
+pub fn decide(
+    request: &Request<'_>,
+    objects: &Objects,
+    requester: &Requester,
+    facts: &Facts<'_>,
+    phase: Phase,
+    resolved: &Resolved,
+) -> Decision {
+    let operation = operation(&request.operation);
+    if matches!(operation, Operation::Create | Operation::Update) && objects.object.is_none() {
+        return Decision::denied(MALFORMED, "", "the object cannot be read: there is none".to_owned());
     }
-    // An object that is already there, and is not changed where rules look, stays as it is: it must be possible to
-    // remove its finalizers, label it and report on it, also after its policy has become stricter.
-    if request.operation == Operation::Update && same_spec(request.old_object, request.object) {
-        return Decision::Allowed;
-    }
-    let object = match read(request.object) {
-        Ok(object) => object,
-        Err(message) => return refuse(MALFORMED, "", format!("the object cannot be read: {message}")),
+    let changed = match phase {
+        Phase::Mutate => mutated(request, objects, facts, &resolved.digests),
+        Phase::Validate => None,
     };
-    match &snapshot.policy {
-        Governing::Missing { name } => {
-            return refuse(
-                POLICY_MISSING,
-                "",
-                format!(
-                    "the namespace is bound to VirtualClusterPolicy {name:?}, which does not exist: create it, or \
-                     correct the namespace's label {}",
-                    labels::POLICY_NAME
-                ),
-            );
-        }
-        Governing::Unreadable { name, error } => {
-            return refuse(
-                POLICY_MISSING,
-                "",
-                format!("VirtualClusterPolicy {name:?} cannot be understood: {error}"),
-            );
-        }
-        Governing::Default | Governing::Named(_) => {}
+    let question = Question {
+        operation,
+        group: &request.resource.group,
+        resource: &request.resource.resource,
+        sub_resource: &request.sub_resource,
+        namespace: &request.namespace,
+        name: &request.name,
+        requester,
+        object: changed.as_ref().or(objects.object.as_ref()),
+        old: objects.old.as_ref(),
+    };
+    let mut violations = judge(&question, facts);
+    for violation in &mut violations {
+        explain(violation, question.object, &resolved.failures);
     }
-    match Subject::pod(&object) {
-        Ok(subject) => match policy::check(&subject, snapshot) {
-            violations if violations.is_empty() => Decision::Allowed,
-            violations => Decision::Denied(violations),
-        },
-        Err(malformed) => {
-            let message = format!("{} is not what a pod has there: {}", malformed.path, malformed.message);
-            refuse(MALFORMED, &malformed.path, message)
-        }
+    let patch = changed.as_ref().zip(objects.object.as_ref()).and_then(|(new, old)| mutate::patch(old, new));
+    let policy = match facts.governing {
+        Governing::Named(policy) => Some((policy.name.clone(), policy.generation)),
+        _ => None,
+    };
+    Decision { policy, ..Decision::of(violations) }.with_patch(patch)
+}
+
+/// The images of a pod whose digests are needed.
+pub fn wanted(
+    request: &Request<'_>,
+    objects: &Objects,
+    governing: &Governing,
+) -> Vec<(String, k3k_api::image::ImageReference)> {
+    let (Governing::Named(policy), Some(pod)) = (governing, &objects.object) else { return Vec::new() };
+    if !is_pod(request) || Role::of(pod) == Role::ControlPlane {
+        return Vec::new();
+    }
+    mutate::wanted(pod, policy, stage(request, objects))
+}
+
+fn mutated(request: &Request<'_>, objects: &Objects, facts: &Facts<'_>, digests: &Digests) -> Option<Value> {
+    let (Governing::Named(policy), Some(pod)) = (facts.governing, &objects.object) else { return None };
+    is_pod(request).then(|| mutate::pod(pod, policy, Role::of(pod), stage(request, objects), digests))
+}
+
+fn is_pod(request: &Request<'_>) -> bool {
+    request.resource.group.is_empty()
+        && request.resource.resource == "pods"
+        && matches!(request.sub_resource.as_str(), "" | "ephemeralcontainers")
+        && matches!(request.operation, Asked::Create | Asked::Update)
+}
+
+fn stage<'a>(request: &Request<'_>, objects: &'a Objects) -> Stage<'a> {
+    match &objects.old {
+        Some(old) if request.operation == Asked::Update => Stage::Running(old),
+        _ => Stage::New,
     }
 }
 
-fn unsupported(request: &Request<'_>) -> Decision {
-    let slash = if request.sub_resource.is_empty() { "" } else { "/" };
-    let what = format!("{}{slash}{}", request.resource.resource, request.sub_resource);
-    let message = format!(
-        "this version of k3k-webhook has no rules for {:?} of {what:?}: its registration asks for too much",
-        request.operation
-    );
-    refuse(UNSUPPORTED, "", message)
+fn operation(asked: &Asked) -> Operation {
+    match asked {
+        Asked::Create => Operation::Create,
+        Asked::Update => Operation::Update,
+        Asked::Delete => Operation::Delete,
+        Asked::Connect => Operation::Connect,
+    }
 }
 
-fn refuse(rule: &'static str, field: &str, message: String) -> Decision {
-    Decision::Denied(vec![Violation { rule, field: field.to_owned(), message }])
-}
-
-fn read(object: Option<&RawValue>) -> Result<Value, String> {
-    match object {
-        Some(raw) => strict_json::from_str(raw.get()).map_err(|error| error.to_string()),
-        None => Err("there is none".to_owned()),
+/// Says why a registry did not tell a digest.
+fn explain(violation: &mut Violation, object: Option<&Value>, failures: &HashMap<String, String>) {
+    if violation.rule != rules::DIGEST || failures.is_empty() {
+        return;
+    }
+    let pointer = format!("/{}", violation.field.replace('[', ".").replace(']', "").replace('.', "/"));
+    let image = object.and_then(|object| object.pointer(&pointer)).and_then(Value::as_str);
+    if let Some(failure) = image.and_then(|image| failures.get(image)) {
+        violation.message = format!("{} ({failure})", violation.message);
     }
 }
 
@@ -125,36 +187,113 @@ fn same_spec(old: Option<&RawValue>, new: Option<&RawValue>) -> bool {
 }
 
 impl Decision {
+    fn denied(rule: &'static str, field: &str, message: String) -> Self {
+        Self::of(vec![Violation::new(rule, field, message)])
+    }
+
+    fn of(violations: Vec<Violation>) -> Self {
+        let denied = violations.iter().any(|violation| violation.mode == EnforcementMode::Enforce);
+        Self { violations, denied, ..Self::default() }
+    }
+
+    /// Nothing could be found out, for this reason.
+    pub fn undecided(why: String) -> Self {
+        Self { undecided: Some(why), ..Self::default() }
+    }
+
+    fn with_patch(self, patch: Option<Patch>) -> Self {
+        // What is refused is not changed.
+        Self { patch: patch.filter(|_| !self.denied), ..self }
+    }
+
+    /// The same without the guards: they are not for administrators.
+    pub fn without_guards(self) -> Self {
+        let violations = self.violations.into_iter().filter(|violation| !violation.is_guard()).collect();
+        Self { policy: self.policy, patch: self.patch, ..Self::of(violations) }
+    }
+
+    /// Whether only guards speak against it.
+    pub fn is_guarded(&self) -> bool {
+        self.denied && self.violations.iter().any(Violation::is_guard)
+    }
+
+    /// Whether the request goes on.
+    pub fn is_allowed(&self) -> bool {
+        !self.denied && self.undecided.is_none()
+    }
+
     /// The decision in one word, for logs and metrics.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Allowed => "allowed",
-            Self::Denied(_) => "denied",
-            Self::Undecided(_) => "undecided",
+            Self { undecided: Some(_), .. } => "undecided",
+            Self { denied: true, .. } => "denied",
+            _ => "allowed",
         }
     }
 
-    /// What speaks against the request.
+    /// Why nothing could be decided.
+    pub fn obstacle(&self) -> Option<&str> {
+        self.undecided.as_deref()
+    }
+
+    /// Everything that was found, enforced or not.
     pub fn violations(&self) -> &[Violation] {
-        match self {
-            Self::Denied(violations) => violations,
-            Self::Allowed | Self::Undecided(_) => &[],
+        &self.violations
+    }
+
+    /// The change of the object.
+    pub fn patch(&self) -> Option<&Patch> {
+        self.patch.as_ref()
+    }
+
+    /// What whoever asks is told, besides a denial.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let warned = self.violations.iter().filter(|violation| violation.mode == EnforcementMode::Warn);
+        warned.map(|violation| format!("{}: {}", violation.rule, violation.message))
+    }
+
+    /// What the API server's audit log is told. The API server puts the webhook's name before the keys.
+    pub fn audit(&self) -> BTreeMap<String, String> {
+        let mut notes = BTreeMap::new();
+        if self.violations.is_empty() {
+            return notes;
         }
+        if let Some((name, generation)) = &self.policy {
+            notes.insert("policy".to_owned(), name.clone());
+            notes.insert("generation".to_owned(), generation.to_string());
+        }
+        for (key, mode) in [
+            ("enforced", EnforcementMode::Enforce),
+            ("warned", EnforcementMode::Warn),
+            ("audited", EnforcementMode::Audit),
+        ] {
+            let mut broken: Vec<&str> = self
+                .violations
+                .iter()
+                .filter(|violation| violation.mode == mode)
+                .map(|violation| violation.rule)
+                .collect();
+            broken.dedup();
+            if !broken.is_empty() {
+                notes.insert(key.to_owned(), broken.join(","));
+            }
+        }
+        notes
     }
 
     /// What the API server tells the client; nothing when the request is allowed.
     pub fn status(&self, request: &Request<'_>) -> Option<Status> {
-        let (code, reason, message, causes) = match self {
-            Self::Allowed => return None,
-            Self::Denied(violations) => (
+        let enforced =
+            || self.violations.iter().filter(|violation| violation.mode == EnforcementMode::Enforce);
+        let (code, reason, message, causes) = match &self.undecided {
+            Some(message) => (500, reason::INTERNAL_ERROR, format!("{message}; try again"), Vec::new()),
+            None if self.denied => (
                 403,
                 reason::FORBIDDEN,
-                sentences(violations),
-                violations.iter().take(MOST_CAUSES).map(cause).collect(),
+                sentences(&enforced().collect::<Vec<_>>()),
+                enforced().take(MOST_CAUSES).map(cause).collect(),
             ),
-            Self::Undecided(message) => {
-                (500, reason::INTERNAL_ERROR, format!("{message}; try again"), Vec::new())
-            }
+            None => return None,
         };
         Some(Status {
             status: Some(StatusSummary::Failure),
@@ -182,7 +321,7 @@ fn cause(violation: &Violation) -> StatusCause {
     }
 }
 
-fn sentences(violations: &[Violation]) -> String {
+fn sentences(violations: &[&Violation]) -> String {
     let mut text: Vec<String> = violations
         .iter()
         .take(MOST_SENTENCES)

@@ -1,50 +1,51 @@
-//! Finding out what governs a namespace: from watched copies, or from the API server when a namespace or policy is
-//! too new to be among them. This is the only I/O on a request's way.
+//! Finding out what a decision rests on: from watched copies, or from the API server when a namespace or policy is
+//! too new to be among them. Besides the registries, this is the only I/O on a request's way.
 
-use crate::snapshot::{Governing, Policy, Snapshot};
+use crate::index::{GuardedPolicy, Index, compile};
+use crate::review::UserInfo;
 use futures::{Stream, StreamExt};
-use k3k_api::{labels, v1beta1::VirtualClusterPolicy};
+use k3k_api::labels;
+use k3k_api::v1beta1::Cluster;
+use k3k_policy::Governing;
 use k3k_runtime::ready::Latch;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, PartialObjectMeta};
-use kube::core::DeserializeGuard;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{Api, ListParams, PartialObjectMeta, PostParams};
 use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::watch;
 
 /// Only the metadata of namespaces is read.
 type NamespaceMeta = PartialObjectMeta<Namespace>;
-/// One policy that cannot be understood must not hide the others.
-type GuardedPolicy = DeserializeGuard<VirtualClusterPolicy>;
 
 /// Answers what governs a namespace. Cloning it is cheap; clones share the copies.
 #[derive(Clone)]
 pub struct Lookup {
     client: Client,
     namespaces: Store<NamespaceMeta>,
-    policies: Store<GuardedPolicy>,
+    index: Arc<RwLock<Index>>,
+    generations: Arc<watch::Sender<BTreeMap<String, i64>>>,
 }
 
-/// Why it cannot be said what governs a namespace. Never to be read as "nothing does".
+/// What could not be found out. Never to be read as "nothing speaks against it".
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The namespace cannot be read.
-    #[error("the policy of namespace {namespace:?} cannot be found out: {source}")]
-    Namespace {
-        /// Which one.
-        namespace: String,
-        /// What the API server says.
-        source: kube::Error,
-    },
-    /// The policy cannot be read.
-    #[error("VirtualClusterPolicy {name:?} cannot be read: {source}")]
-    Policy {
-        /// Which one.
-        name: String,
-        /// What the API server says.
-        source: kube::Error,
-    },
+#[error("{what} cannot be found out: {source}")]
+pub struct Error {
+    what: String,
+    source: Box<kube::Error>,
+}
+
+impl Error {
+    fn of(what: String) -> impl FnOnce(kube::Error) -> Self {
+        |source| Self { what, source: Box::new(source) }
+    }
 }
 
 impl Lookup {
@@ -52,10 +53,14 @@ impl Lookup {
     /// `synced` once they are complete.
     pub fn watch(client: Client, synced: Latch) -> (Self, impl Future<Output = ()> + Send) {
         let (namespaces, write_namespaces) = store();
-        let (policies, write_policies) = store();
         // A smaller copy, not a rule: a namespace that is not in it is looked up.
         let ours = watcher::Config::default().labels(&format!("{}=true", labels::CLUSTER_NAMESPACE));
-        let lookup = Self { client: client.clone(), namespaces, policies };
+        let lookup = Self {
+            client: client.clone(),
+            namespaces,
+            index: Arc::default(),
+            generations: Arc::new(watch::Sender::default()),
+        };
         let follow_namespaces = watcher(Api::<NamespaceMeta>::all(client.clone()), ours)
             .default_backoff()
             .modify(|namespace| {
@@ -63,39 +68,102 @@ impl Lookup {
                 namespace.metadata.annotations = None;
             })
             .reflect(write_namespaces);
-        let follow_policies = watcher(Api::<GuardedPolicy>::all(client), watcher::Config::default())
-            .default_backoff()
-            .modify(|policy| policy.managed_fields_mut().clear())
-            .reflect(write_policies);
-        let complete = {
+        let policies =
+            watcher(Api::<GuardedPolicy>::all(client.clone()), watcher::Config::default()).default_backoff();
+        let ingresses = watcher(Api::<Ingress>::all(client), watcher::Config::default()).default_backoff();
+        let filling = {
             let lookup = lookup.clone();
             async move {
-                let both = (lookup.namespaces.wait_until_ready(), lookup.policies.wait_until_ready());
-                if let (Ok(()), Ok(())) = futures::future::join(both.0, both.1).await {
+                let (policies_known, mut policies_wait) = watch::channel(false);
+                let (ingresses_known, mut ingresses_wait) = watch::channel(false);
+                let complete = async {
+                    let _ = lookup.namespaces.wait_until_ready().await;
+                    let _ = policies_wait.wait_for(|known| *known).await;
+                    let _ = ingresses_wait.wait_for(|known| *known).await;
                     synced.set();
-                }
+                };
+                futures::join!(
+                    drain(follow_namespaces, "namespaces"),
+                    lookup.follow_policies(policies, &policies_known),
+                    lookup.follow_ingresses(ingresses, &ingresses_known),
+                    complete
+                );
             }
-        };
-        let filling = async move {
-            futures::join!(
-                drain(follow_namespaces, "namespaces"),
-                drain(follow_policies, "virtualclusterpolicies"),
-                complete
-            );
         };
         (lookup, filling)
     }
 
+    /// Generations of policies, by name, by which this replica decides. Told whenever they change.
+    pub fn generations(&self) -> watch::Receiver<BTreeMap<String, i64>> {
+        self.generations.subscribe()
+    }
+
     /// What governs `namespace`. An empty name is governed by the defaults.
-    pub async fn snapshot(&self, namespace: &str) -> Result<Snapshot, Error> {
+    pub async fn governing(&self, namespace: &str) -> Result<Governing, Error> {
         if namespace.is_empty() {
-            return Ok(Snapshot::default());
+            return Ok(Governing::Default);
         }
-        let policy = match self.policy_name(namespace).await? {
-            Some(name) => self.policy(name).await?,
-            None => Governing::Default,
+        match self.policy_name(namespace).await? {
+            Some(name) => self.policy(name).await,
+            None => Ok(Governing::Default),
+        }
+    }
+
+    /// The pod's labels and annotations, as an object; nothing if there is none.
+    pub async fn pod(&self, namespace: &str, name: &str) -> Result<Option<Value>, Error> {
+        let found = Api::<Pod>::namespaced(self.client.clone(), namespace).get_metadata_opt(name).await;
+        let found = found.map_err(Error::of(format!("pod {namespace}/{name}")))?;
+        Ok(found.map(|pod| json!({"metadata": {"labels": pod.labels(), "annotations": pod.annotations()}})))
+    }
+
+    /// How many Clusters `namespace` holds, up to two.
+    pub async fn clusters(&self, namespace: &str) -> Result<usize, Error> {
+        let some = ListParams::default().limit(2);
+        let found = Api::<Cluster>::namespaced(self.client.clone(), namespace).list_metadata(&some).await;
+        found
+            .map(|list| list.items.len())
+            .map_err(Error::of(format!("the clusters of namespace {namespace:?}")))
+    }
+
+    /// Whether an Ingress of another namespace has `host`.
+    pub fn host_is_taken(&self, namespace: &str, host: &str) -> bool {
+        self.read().is_taken(namespace, host)
+    }
+
+    /// Whether `user` may `verb` this policy, or all of them if none is named.
+    pub async fn may(&self, user: &UserInfo, verb: &str, policy: Option<&str>) -> Result<bool, Error> {
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(user.username.clone()),
+                groups: Some(user.groups.clone()),
+                extra: Some(user.extra.clone()),
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some("k3k.io".to_owned()),
+                    resource: Some("virtualclusterpolicies".to_owned()),
+                    verb: Some(verb.to_owned()),
+                    name: policy.map(str::to_owned),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
         };
-        Ok(Snapshot { policy })
+        let asked = Api::<SubjectAccessReview>::all(self.client.clone())
+            .create(&PostParams::default(), &review)
+            .await;
+        let asked = asked.map_err(Error::of(format!("what {:?} may do", user.username)))?;
+        Ok(asked.status.is_some_and(|status| status.allowed))
+    }
+
+    /// The contents of a pull secret of `namespace`; nothing if there is none, or it is none. Namespaces whose policy has digests resolved
+    /// let us read their Secrets, and no other does.
+    pub async fn pull_secret(&self, namespace: &str, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let found = Api::<Secret>::namespaced(self.client.clone(), namespace).get_opt(name).await;
+        let found = found.map_err(Error::of(format!("pull secret {namespace}/{name}")))?;
+        Ok(found
+            .filter(|secret| secret.type_.as_deref() == Some("kubernetes.io/dockerconfigjson"))
+            .and_then(|secret| secret.data?.remove(".dockerconfigjson"))
+            .map(|bytes| bytes.0))
     }
 
     async fn policy_name(&self, namespace: &str) -> Result<Option<String>, Error> {
@@ -103,31 +171,103 @@ impl Lookup {
         if let Some(known) = self.namespaces.get(&ObjectRef::new(namespace)) {
             return Ok(label(&known));
         }
-        let api = Api::<Namespace>::all(self.client.clone());
-        let found = api.get_metadata(namespace).await;
-        found
-            .map(|found| label(&found))
-            .map_err(|source| Error::Namespace { namespace: namespace.to_owned(), source })
+        let found = Api::<Namespace>::all(self.client.clone()).get_metadata(namespace).await;
+        found.map(|found| label(&found)).map_err(Error::of(format!("the policy of namespace {namespace:?}")))
     }
 
     async fn policy(&self, name: String) -> Result<Governing, Error> {
-        if let Some(known) = self.policies.get(&ObjectRef::new(&name)) {
-            return Ok(governing(name, &known));
+        if let Some(known) = self.read().policy(&name) {
+            return Ok(known);
         }
         match Api::<GuardedPolicy>::all(self.client.clone()).get_opt(&name).await {
-            Ok(Some(found)) => Ok(governing(name, &found)),
+            Ok(Some(found)) => Ok(compile(&name, &found)),
             Ok(None) => Ok(Governing::Missing { name }),
-            Err(source) => Err(Error::Policy { name, source }),
+            Err(source) => Err(Error::of(format!("VirtualClusterPolicy {name:?}"))(source)),
         }
     }
-}
 
-fn governing(name: String, policy: &GuardedPolicy) -> Governing {
-    match &policy.0 {
-        Ok(policy) => {
-            Governing::Named(Policy { name, pod_security: policy.spec.pod_security_admission_level })
+    async fn follow_policies(
+        &self,
+        events: impl Stream<Item = Result<Event<GuardedPolicy>, watcher::Error>>,
+        known: &watch::Sender<bool>,
+    ) {
+        let mut listed = HashSet::new();
+        futures::pin_mut!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(policy)) => {
+                    listed.insert(policy.name_any());
+                    self.write().put_policy(&policy);
+                }
+                Ok(Event::InitDone) => {
+                    self.write().keep_policies(&|name| listed.contains(name));
+                    known.send_replace(true);
+                }
+                Ok(Event::Apply(policy)) => drop(self.write().put_policy(&policy)),
+                Ok(Event::Delete(policy)) => self.write().drop_policy(&policy.name_any()),
+                Err(error) => {
+                    tracing::warn!(what = "virtualclusterpolicies", %error, "watching; going on with what is known");
+                }
+            }
+            if *known.borrow() {
+                let now = self.read().generations();
+                self.generations.send_if_modified(|told| std::mem::replace(told, now.clone()) != now);
+            }
         }
-        Err(error) => Governing::Unreadable { name, error: error.error.clone() },
+    }
+
+    async fn follow_ingresses(
+        &self,
+        events: impl Stream<Item = Result<Event<Ingress>, watcher::Error>>,
+        known: &watch::Sender<bool>,
+    ) {
+        let put = |ingress: &Ingress| {
+            let (namespace, name) = (ingress.namespace().unwrap_or_default(), ingress.name_any());
+            let value = json!({"spec": ingress.spec});
+            self.write().put_ingress(&namespace, &name, &value);
+        };
+        let mut listed: HashSet<(String, String)> = HashSet::new();
+        let mut present: HashSet<(String, String)> = HashSet::new();
+        let id = |ingress: &Ingress| (ingress.namespace().unwrap_or_default(), ingress.name_any());
+        futures::pin_mut!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(ingress)) => {
+                    listed.insert(id(&ingress));
+                    present.insert(id(&ingress));
+                    put(&ingress);
+                }
+                Ok(Event::InitDone) => {
+                    for (namespace, name) in present.difference(&listed) {
+                        self.write().drop_ingress(namespace, name);
+                    }
+                    present.clone_from(&listed);
+                    known.send_replace(true);
+                }
+                Ok(Event::Apply(ingress)) => {
+                    present.insert(id(&ingress));
+                    put(&ingress);
+                }
+                Ok(Event::Delete(ingress)) => {
+                    let (namespace, name) = id(&ingress);
+                    self.write().drop_ingress(&namespace, &name);
+                    present.remove(&(namespace, name));
+                }
+                Err(error) => {
+                    tracing::warn!(what = "ingresses", %error, "watching; going on with what is known")
+                }
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

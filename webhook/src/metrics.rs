@@ -1,7 +1,8 @@
 //! What the webhook counts. No label takes a value from a tenant.
 
-use crate::decision::Decision;
+use crate::decision::{Decision, Phase};
 use crate::review::Request;
+use k3k_api::v1beta1::policy::EnforcementMode;
 use kube::core::admission::Operation;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Asked {
+    phase: &'static str,
     operation: &'static str,
     resource: &'static str,
     decision: &'static str,
@@ -21,6 +23,7 @@ struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Broken {
     rule: &'static str,
+    mode: &'static str,
 }
 
 /// The counters. Clones share them.
@@ -71,7 +74,11 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn answered(&self, request: &Request<'_>, decision: &Decision, took: Duration) {
+    pub(crate) fn answered(&self, request: &Request<'_>, phase: Phase, decision: &Decision, took: Duration) {
+        let phase = match phase {
+            Phase::Mutate => "mutate",
+            Phase::Validate => "validate",
+        };
         let operation = match request.operation {
             Operation::Create => "CREATE",
             Operation::Update => "UPDATE",
@@ -81,11 +88,24 @@ impl Metrics {
         let resource = match (request.resource.resource.as_str(), request.sub_resource.as_str()) {
             ("pods", "") => "pods",
             ("pods", "ephemeralcontainers") => "pods/ephemeralcontainers",
+            ("pods", "resize") => "pods/resize",
+            ("pods", "exec" | "attach" | "portforward" | "proxy") => "pods/connect",
+            ("services", "") => "services",
+            ("persistentvolumeclaims", "") => "persistentvolumeclaims",
+            ("ingresses", "") => "ingresses",
+            ("clusters", "") => "clusters",
+            ("namespaces", "") => "namespaces",
+            ("virtualclusterpolicies", "") => "virtualclusterpolicies",
             _ => "other",
         };
-        self.requests.get_or_create(&Asked { operation, resource, decision: decision.word() }).inc();
+        self.requests.get_or_create(&Asked { phase, operation, resource, decision: decision.word() }).inc();
         for violation in decision.violations() {
-            self.violations.get_or_create(&Broken { rule: violation.rule }).inc();
+            let mode = match violation.mode {
+                EnforcementMode::Enforce => "enforce",
+                EnforcementMode::Warn => "warn",
+                EnforcementMode::Audit => "audit",
+            };
+            self.violations.get_or_create(&Broken { rule: violation.rule, mode }).inc();
         }
         self.duration.observe(took.as_secs_f64());
     }

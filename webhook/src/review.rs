@@ -7,6 +7,7 @@ use kube::core::admission::{AdmissionResponse, META_API_VERSION_V1, META_KIND, O
 use kube::core::gvk::{GroupVersionKind, GroupVersionResource};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// A question of the API server.
 #[derive(Debug, Deserialize)]
@@ -29,12 +30,29 @@ pub struct Request<'a> {
     pub namespace: String,
     /// What is done to the object.
     pub operation: Operation,
+    /// Who asks the API server.
+    #[serde(default)]
+    pub user_info: UserInfo,
     /// The object as it will be; absent on deletion.
     #[serde(borrow, default)]
     pub object: Option<&'a RawValue>,
     /// The object as it is; absent on creation.
     #[serde(borrow, default)]
     pub old_object: Option<&'a RawValue>,
+}
+
+/// Who asks the API server, as it has authenticated them.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct UserInfo {
+    /// The user.
+    #[serde(default)]
+    pub username: String,
+    /// The user's groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// What else is known of the user.
+    #[serde(default)]
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// A body that is not a question. It is answered with HTTP 400: there is no `uid` to answer to.
@@ -53,6 +71,9 @@ pub enum Error {
         /// `apiVersion` of the body.
         api_version: String,
     },
+    /// The patch cannot be written.
+    #[error("writing the patch: {0}")]
+    Patch(#[from] kube::core::admission::SerializePatchError),
     /// There is no question in the envelope.
     #[error("the AdmissionReview has no request with a uid")]
     NoRequest,
@@ -84,12 +105,30 @@ pub fn parse(body: &[u8]) -> Result<Request<'_>, Error> {
     review.request.filter(|request| !request.uid.is_empty()).ok_or(Error::NoRequest)
 }
 
+/// The most characters of one warning; the API server cuts longer ones off wherever it likes.
+const LONGEST_WARNING: usize = 256;
+/// The most warnings: the API server drops what is more than 4096 characters together.
+const MOST_WARNINGS: usize = 15;
+
 /// Writes the answer. It always goes out with HTTP 200: any other code means to the API server that the webhook
 /// could not be asked.
-pub fn answer(request: &Request<'_>, decision: &Decision) -> Result<Vec<u8>, serde_json::Error> {
+pub fn answer(request: &Request<'_>, decision: &Decision) -> Result<Vec<u8>, Error> {
     let mut response = AdmissionResponse::invalid("");
     response.uid.clone_from(&request.uid);
-    response.allowed = matches!(decision, Decision::Allowed);
+    response.allowed = decision.is_allowed();
     response.result = decision.status(request).unwrap_or_default();
-    serde_json::to_vec(&response.into_review())
+    let warnings: Vec<String> = decision.warnings().take(MOST_WARNINGS).map(shorten).collect();
+    response.warnings = Some(warnings).filter(|warnings| !warnings.is_empty());
+    response.audit_annotations = decision.audit().into_iter().collect();
+    if let Some(patch) = decision.patch() {
+        response = response.with_patch(patch.clone())?;
+    }
+    Ok(serde_json::to_vec(&response.into_review())?)
+}
+
+fn shorten(text: String) -> String {
+    match text.char_indices().nth(LONGEST_WARNING - 1) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }

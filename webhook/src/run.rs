@@ -1,8 +1,11 @@
 //! Putting the parts together.
 
+use crate::acknowledge::Acknowledge;
+use crate::answering::Answering;
 use crate::args::Args;
 use crate::lookup::Lookup;
 use crate::metrics::Metrics;
+use crate::registry::{self, Resolver};
 use crate::server;
 use crate::serving::health::Health;
 use crate::serving::keeper::Keeper;
@@ -11,7 +14,9 @@ use k3k_runtime::admin;
 use k3k_runtime::lease::LeaseParams;
 use k3k_runtime::ready::Readiness;
 use k3k_runtime::tls::{self, ClientAuth, TlsListener, server_config};
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, Config};
 use prometheus_client::registry::Registry;
@@ -36,6 +41,9 @@ pub enum Error {
     /// The certificate or the address cannot be used.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// Registries cannot be asked.
+    #[error("setting up the client of registries: {0}")]
+    Registries(String),
     /// Serving ended by itself.
     #[error("answering admission reviews: {0}")]
     Serve(#[source] std::io::Error),
@@ -55,9 +63,19 @@ pub async fn run(args: Args, mut config: Config, shutdown: CancellationToken) ->
     let serving = readiness.latch("serving");
     let (lookup, filling) = Lookup::watch(client.clone(), readiness.latch("policies"));
     let secrets = Api::<Secret>::namespaced(client.clone(), &args.namespace);
-    let registrations = Api::<ValidatingWebhookConfiguration>::all(client.clone());
+    let validators = Api::<ValidatingWebhookConfiguration>::all(client.clone());
+    let mutators = Api::<MutatingWebhookConfiguration>::all(client.clone());
     let (secret, following_secret) = watch::follow(secrets, &args.secret);
-    let (registration, following_registration) = watch::follow(registrations, &args.registration);
+    let (validating, following_validating) = watch::follow(validators, &args.registration);
+    let (mutating, following_mutating) = watch::follow(mutators, &args.registration);
+    let acknowledge = Acknowledge {
+        client: client.clone(),
+        namespace: args.namespace.clone(),
+        identity: args.identity.clone(),
+        uid: args.uid.clone(),
+        generations: lookup.generations(),
+    };
+    let resolver = resolver(&args, registry::Metrics::register(&mut registry))?;
     let names = Names::new(&args.service, &args.namespace, &args.serving_names);
     let keeper = Keeper {
         client,
@@ -71,9 +89,10 @@ pub async fn run(args: Args, mut config: Config, shutdown: CancellationToken) ->
         namespace: args.namespace.clone(),
         names: names.clone(),
         secret: secret.clone(),
-        registration: registration.clone(),
+        validating: validating.clone(),
+        mutating: mutating.clone(),
     };
-    let mut health = Health::new(&readiness, metrics.clone(), names, secret, registration);
+    let mut health = Health::new(&readiness, metrics.clone(), names, secret, validating, mutating);
 
     // Probes are answered to the very end, hence a token of their own.
     let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
@@ -82,7 +101,9 @@ pub async fn run(args: Args, mut config: Config, shutdown: CancellationToken) ->
     parts.spawn(async move { probes.await.map_err(Error::from).and(Err(Error::Ended("the admin server"))) });
     parts.spawn(endless(filling, "watching policies"));
     parts.spawn(endless(following_secret, "watching the Secret"));
-    parts.spawn(endless(following_registration, "watching the registration"));
+    parts.spawn(endless(following_validating, "watching the registration of what validates"));
+    parts.spawn(endless(following_mutating, "watching the registration of what mutates"));
+    parts.spawn(endless(acknowledge.run(), "saying by which policies this replica decides"));
     let keeping = tokio::spawn(keeper.run(shutdown.clone()));
 
     let certificate = tokio::select! {
@@ -99,7 +120,8 @@ pub async fn run(args: Args, mut config: Config, shutdown: CancellationToken) ->
             .await?;
     let listening = listener.local_addr().map_err(Error::Serve)?;
     tracing::info!(%listening, "answering admission reviews");
-    let router = server::router(lookup, metrics);
+    let answering = Answering { lookup, resolver, system_namespace: args.namespace.clone() };
+    let router = server::router(answering, metrics);
     let answering = axum::serve(listener, router).with_graceful_shutdown(closing.clone().cancelled_owned());
     let mut answering = tokio::spawn(async move { answering.await });
     parts.spawn(endless(health.run(certificate, listening), "checking the certificate"));
@@ -121,6 +143,20 @@ pub async fn run(args: Args, mut config: Config, shutdown: CancellationToken) ->
     finish(keeping).await;
     closed.cancel();
     Ok(())
+}
+
+fn resolver(args: &Args, metrics: registry::Metrics) -> Result<Resolver, Error> {
+    let mut options = registry::Options {
+        metrics,
+        forbidden: args.forbidden_networks.clone(),
+        ..registry::Options::default()
+    };
+    if let Some(path) = &args.registry_ca {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::Registries(format!("reading {}: {error}", path.display())))?;
+        options.trust(&text).map_err(|error| Error::Registries(format!("{}: {error}", path.display())))?;
+    }
+    Resolver::new(options).map_err(|error| Error::Registries(error.to_string()))
 }
 
 /// Lets the Lease be given back.

@@ -2,6 +2,7 @@
 //! `[registry/]repository[:tag][@digest]`, with the same defaults as container engines apply.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// The registry of a reference that names none.
@@ -38,6 +39,42 @@ impl ImageReference {
             (None, Some(_)) => None,
             (None, None) => Some("latest"),
         }
+    }
+
+    /// The registry in the one form to compare it in: see [`normalized_host`].
+    pub fn registry_host(&self) -> String {
+        normalized_host(&self.registry)
+    }
+
+    /// Whether the repository is at `place` or below it: a registry, and perhaps the first parts of a path in it, such
+    /// as `registry.example.com/team-a`. Whole parts count, and tag and digest do not.
+    pub fn is_in(&self, place: &str) -> bool {
+        let (host, path) = place.split_once('/').unwrap_or((place, ""));
+        let mut own = self.repository.split('/');
+        normalized_host(host) == self.registry_host()
+            && path.split('/').filter(|part| !part.is_empty()).all(|part| own.next() == Some(part))
+    }
+}
+
+/// A registry's `host[:port]` in the one form to compare it in: lower case, without a dot at the end and without the
+/// port of HTTPS, addresses as they are usually written, and `docker.io` by that name.
+pub fn normalized_host(text: &str) -> String {
+    let (host, port) = match text.rfind(':') {
+        Some(colon) if is_port(&text[colon + 1..]) => (&text[..colon], Some(&text[colon + 1..])),
+        _ => (text, None),
+    };
+    let host = host.to_ascii_lowercase();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::parse::<Ipv6Addr>);
+    let host = match address {
+        Some(Ok(address)) => format!("[{address}]"),
+        _ if host == "index.docker.io" => DEFAULT_REGISTRY.to_owned(),
+        _ => host.to_owned(),
+    };
+    match port.map(|text| (text, text.parse::<u16>())) {
+        None | Some((_, Ok(443))) => host,
+        Some((_, Ok(port))) => format!("{host}:{port}"),
+        Some((no_port, Err(_))) => format!("{host}:{no_port}"),
     }
 }
 
@@ -101,7 +138,7 @@ fn is_registry(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let Some((address, port)) = rest.split_once(']') else { return false };
-            if address.parse::<std::net::Ipv6Addr>().is_err() {
+            if address.parse::<Ipv6Addr>().is_err() {
                 return false;
             }
             return port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
@@ -224,6 +261,90 @@ mod tests {
     fn what_is_wrong_is_said(#[case] text: &str, #[case] why: &str) {
         let error = text.parse::<ImageReference>().unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
+    }
+
+    /// E06, E08: another way to write a registry is not another registry, and a port is not a tag.
+    #[rstest]
+    #[case("reg.example:443/app", "reg.example")]
+    #[case("reg.example:0443/app", "reg.example")]
+    #[case("reg.example:5000/app", "reg.example:5000")]
+    #[case("REG.EXAMPLE/team/x", "reg.example")]
+    #[case("Docker.IO/library/x", "docker.io")]
+    #[case("INDEX.docker.io/library/x", "docker.io")]
+    #[case("[2001:DB8:0:0::1]:443/x", "[2001:db8::1]")]
+    #[case("[2001:db8::1]:5000/x", "[2001:db8::1]:5000")]
+    #[case("[::1]/x", "[::1]")]
+    #[case("localhost:5000/x", "localhost:5000")]
+    fn registries_have_one_form(#[case] text: &str, #[case] host: &str) {
+        let image: ImageReference = text.parse().unwrap();
+        assert_eq!(image.registry_host(), host);
+        assert_eq!((image.tag.as_deref(), image.effective_tag()), (None, Some("latest")));
+        assert_eq!(normalized_host(host), host);
+    }
+
+    /// E08: what a policy says is brought into the same form. No container engine takes an image with such a dot.
+    #[test]
+    fn a_dot_at_the_end_means_nothing() {
+        assert_eq!(normalized_host("Reg.Example."), "reg.example");
+        assert_eq!(normalized_host("reg.example.:443"), "reg.example");
+        assert!("reg.example./team/x".parse::<ImageReference>().is_err());
+    }
+
+    /// E07: neither hosts nor paths are compared by their first letters.
+    #[rstest]
+    #[case("reg.example/team-a/x", true)]
+    #[case("reg.example/team-a", true)]
+    #[case("REG.example:443/team-a/x/y:1", true)]
+    #[case("reg.example/team-a-evil/x", false)]
+    #[case("reg.example/team/x", false)]
+    #[case("reg.example/other/team-a/x", false)]
+    #[case("reg.example.evil.io/team-a/x", false)]
+    #[case("reg.example:5000/team-a/x", false)]
+    #[case("evil.io/reg.example/team-a/x", false)]
+    fn places_are_compared_by_parts(#[case] text: &str, #[case] within: bool) {
+        let image: ImageReference = text.parse().unwrap();
+        for place in ["reg.example/team-a", "Reg.Example./team-a/", "reg.example:443/team-a"] {
+            assert_eq!(image.is_in(place), within, "{place}");
+        }
+    }
+
+    #[test]
+    fn a_registry_is_a_place_and_nothing_is_none() {
+        let image: ImageReference = "busybox".parse().unwrap();
+        assert!(
+            image.is_in("docker.io") && image.is_in("docker.io/library") && image.is_in("index.docker.io/")
+        );
+        assert!(!image.is_in("") && !image.is_in("/") && !image.is_in("docker.io/busybox"));
+        assert!(!image.is_in("docker.io/library/busybox/more"));
+    }
+
+    /// E10, E20: what is no reference is not guessed at.
+    #[rstest]
+    #[case("user:pw@reg.example/x")]
+    #[case("user:pw@reg/x")]
+    #[case("http://reg.example/x")]
+    #[case("https://reg.example/x")]
+    #[case("docker://reg.example/x")]
+    #[case("reg.example/x ")]
+    #[case(" reg.example/x")]
+    #[case("reg.example/a\0b")]
+    #[case("reg.example/a\n")]
+    #[case("reg.ex\u{430}mple/x")]
+    #[case("r\u{435}g.example/x")]
+    #[case("reg.example/\u{430}pp")]
+    #[case("reg.example:\u{661}/x")]
+    #[case("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")]
+    fn oddities_are_refused(#[case] text: &str) {
+        assert!(text.parse::<ImageReference>().is_err());
+    }
+
+    #[test]
+    fn longer_digests_are_digests() {
+        for (algorithm, length) in [("sha384", 96), ("sha512", 128)] {
+            let digest = format!("{algorithm}:{}", "0a".repeat(length / 2));
+            let image: ImageReference = format!("app@{digest}").parse().unwrap();
+            assert_eq!(image.digest, Some(digest));
+        }
     }
 
     #[test]

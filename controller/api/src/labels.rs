@@ -79,6 +79,16 @@ pub const TENANT: &str = "policy.k3k.io/tenant";
 /// and load balancers do, and so may reach pods of clusters that a policy isolates.
 pub const GATEWAY: &str = "policy.k3k.io/gateway";
 
+/// On the Leases of the webhook's replicas: `true`.
+pub const WEBHOOK_REPLICA: &str = "k3k.io/webhook-replica";
+/// Annotation on the Leases of the webhook's replicas: a JSON object of the generations by which the replica decides, by the names of
+/// policies.
+pub const POLICY_GENERATIONS: &str = "k3k.io/policy-generations";
+/// The Lease in which the replica of the webhook in pod `pod` says by which policies it decides.
+pub fn webhook_lease(pod: &str) -> String {
+    format!("policies-{pod}")
+}
+
 /// Recommended label: who manages an object.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`] on the controller's objects.

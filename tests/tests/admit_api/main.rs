@@ -56,7 +56,8 @@ impl Host {
         for object in &mut objects {
             let webhooks = object.get_mut("webhooks").and_then(Value::as_array_mut);
             for webhook in webhooks.into_iter().flatten() {
-                webhook["clientConfig"] = json!({"url": format!("https://localhost:{}/validate", self.port)});
+                let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap_or_default().to_owned();
+                webhook["clientConfig"] = json!({"url": format!("https://localhost:{}{path}", self.port)});
             }
         }
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
@@ -116,7 +117,7 @@ impl Host {
             let pods: Api<kube::api::DynamicObject> = pods::api(&client, "asked");
             let pod = serde_json::from_value(pods::pod("p", &json!({"hostPID": true})))?;
             let refused = pods.create(&dry, &pod).await.err().map(|error| error.to_string());
-            Ok(refused.filter(|text| text.contains("host-namespaces")).map(drop))
+            Ok(refused.filter(|text| text.contains("podSecurity.hostNamespaces")).map(drop))
         })
         .await
     }

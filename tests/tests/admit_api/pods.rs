@@ -40,20 +40,20 @@ fn denied<T>(outcome: kube::Result<T>) -> Result<Status> {
 }
 
 #[rstest]
-#[case::network("host-namespaces", "spec.hostNetwork", json!({"hostNetwork": true}))]
-#[case::pid("host-namespaces", "spec.hostPID", json!({"hostPID": true}))]
-#[case::ipc("host-namespaces", "spec.hostIPC", json!({"hostIPC": true}))]
-#[case::path("host-path", "spec.volumes[0].hostPath.path", json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}))]
-#[case::privileged("privileged", "spec.containers[0].securityContext.privileged",
+#[case::network("podSecurity.hostNamespaces", "spec.hostNetwork", json!({"hostNetwork": true}))]
+#[case::pid("podSecurity.hostNamespaces", "spec.hostPID", json!({"hostPID": true}))]
+#[case::ipc("podSecurity.hostNamespaces", "spec.hostIPC", json!({"hostIPC": true}))]
+#[case::path("podSecurity.hostPath", "spec.volumes[0].hostPath.path", json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}))]
+#[case::privileged("podSecurity.privileged", "spec.containers[0].securityContext.privileged",
     json!({"containers": [{"name": "main", "image": "b", "securityContext": {"privileged": true}}]}))]
-#[case::init("privileged", "spec.initContainers[0].securityContext.privileged",
+#[case::init("podSecurity.privileged", "spec.initContainers[0].securityContext.privileged",
     json!({"initContainers": [{"name": "first", "image": "b", "securityContext": {"privileged": true}}]}))]
-#[case::sidecar("privileged", "spec.initContainers[0].securityContext.privileged",
+#[case::sidecar("podSecurity.privileged", "spec.initContainers[0].securityContext.privileged",
     json!({"initContainers": [{"name": "side", "image": "b", "restartPolicy": "Always", "securityContext": {"privileged": true}}]}))]
-#[case::port("host-ports", "spec.containers[0].ports[0].hostPort",
+#[case::port("podSecurity.hostPorts", "spec.containers[0].ports[0].hostPort",
     json!({"containers": [{"name": "main", "image": "b", "ports": [{"containerPort": 80, "hostPort": 80}]}]}))]
-#[case::proc_mount("proc-mount", "spec.containers[0].securityContext.procMount",
-    json!({"hostUsers": false, "containers": [{"name": "main", "image": "b", "securityContext": {"procMount": "Unmasked"}}]}))]
+#[case::capability("podSecurity.capabilities", "spec.containers[0].securityContext.capabilities.add[0]",
+    json!({"containers": [{"name": "main", "image": "b", "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]}))]
 #[tokio::test]
 #[ignore = "needs target/lab/bin/k3s: make test"]
 async fn pods_that_reach_for_the_host_are_refused(
@@ -63,9 +63,9 @@ async fn pods_that_reach_for_the_host_are_refused(
 ) -> Result<()> {
     let client = Host::shared().await?.server.client().await?;
     cluster_namespace(&client, "refused", None).await?;
-    let name = format!("{rule}-{}", field.len());
+    let name = format!("p-{}", rule.len() * 100 + field.len());
     let status = denied(create(&client, "refused", &pod(&name, &spec)).await)?;
-    let prefix = "admission webhook \"pods.policy.k3k.io\" denied the request: ";
+    let prefix = "admission webhook \"mutate.policy.k3k.io\" denied the request: ";
     ensure!(status.message.starts_with(&format!("{prefix}{rule}: {field}")), "{}", status.message);
     ensure!(status.message.contains("the default policy allows"), "{}", status.message);
     let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();

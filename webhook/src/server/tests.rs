@@ -1,4 +1,6 @@
 use super::*;
+use crate::lookup::Lookup;
+use crate::registry::{Options, Resolver};
 use futures::FutureExt;
 use http::Request;
 use http_body_util::BodyExt;
@@ -47,12 +49,16 @@ async fn fixture(namespaces: &[Value], policies: &[Value]) -> Fixture {
     let readiness = Readiness::default();
     let (lookup, filling) = Lookup::watch(client, readiness.latch("policies"));
     let mut filling = filling.boxed();
-    for _ in 0..2 {
+    for _ in 0..3 {
         let call = tokio::select! {
             () = &mut filling => panic!("watching ended"),
             call = scenario.next() => call.unwrap(),
         };
-        let items = if call.uri.starts_with("/api/v1/namespaces?") { namespaces } else { policies };
+        let items = match call.uri.split('?').next().unwrap() {
+            "/api/v1/namespaces" => namespaces,
+            "/apis/k3k.io/v1beta1/virtualclusterpolicies" => policies,
+            _ => &[],
+        };
         call.answer(200, &list(items));
     }
     while !readiness.is_ready() {
@@ -61,7 +67,9 @@ async fn fixture(namespaces: &[Value], policies: &[Value]) -> Fixture {
     }
     // The watches that follow the lists stay open.
     let mut registry = Registry::default();
-    let router = router(lookup, Metrics::register(&mut registry));
+    let resolver = Resolver::new(Options::default()).unwrap();
+    let answering = Answering { lookup, resolver, system_namespace: "k3k-system".to_owned() };
+    let router = router(answering, Metrics::register(&mut registry));
     Fixture { router, registry, scenario, _filling: filling }
 }
 
@@ -220,11 +228,11 @@ async fn everything_is_counted_without_names() {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &fixture.registry).unwrap();
     for line in [
-        r#"k3k_admission_requests_total{operation="CREATE",resource="pods",decision="allowed"} 1"#,
-        r#"k3k_admission_requests_total{operation="CREATE",resource="pods",decision="denied"} 1"#,
-        r#"k3k_admission_requests_total{operation="UPDATE",resource="pods/ephemeralcontainers",decision="denied"} 1"#,
-        r#"k3k_admission_violations_total{rule="host-namespaces"} 3"#,
-        r#"k3k_admission_violations_total{rule="privileged"} 3"#,
+        r#"k3k_admission_requests_total{phase="validate",operation="CREATE",resource="pods",decision="allowed"} 1"#,
+        r#"k3k_admission_requests_total{phase="validate",operation="CREATE",resource="pods",decision="denied"} 1"#,
+        r#"k3k_admission_requests_total{phase="validate",operation="UPDATE",resource="pods/ephemeralcontainers",decision="denied"} 1"#,
+        r#"k3k_admission_violations_total{rule="podSecurity.hostNamespaces",mode="enforce"} 3"#,
+        r#"k3k_admission_violations_total{rule="podSecurity.privileged",mode="enforce"} 3"#,
         "k3k_admission_duration_seconds_count 3",
         "k3k_admission_rejected_total 1",
     ] {

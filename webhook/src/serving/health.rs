@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use k3k_runtime::certificates::inspect;
 use k3k_runtime::ready::{Latch, Readiness};
 use k3k_runtime::tls::{self, ServerCertificate};
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::core::v1::Secret;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,7 +23,8 @@ const RECHECK: Duration = Duration::from_secs(60);
 pub struct Health {
     names: Names,
     secret: Receiver<Seen<Secret>>,
-    registration: Receiver<Seen<ValidatingWebhookConfiguration>>,
+    validating: Receiver<Seen<ValidatingWebhookConfiguration>>,
+    mutating: Receiver<Seen<MutatingWebhookConfiguration>>,
     metrics: Metrics,
     certificate: Check,
     registered: Check,
@@ -42,12 +45,14 @@ impl Health {
         metrics: Metrics,
         names: Names,
         secret: Receiver<Seen<Secret>>,
-        registration: Receiver<Seen<ValidatingWebhookConfiguration>>,
+        validating: Receiver<Seen<ValidatingWebhookConfiguration>>,
+        mutating: Receiver<Seen<MutatingWebhookConfiguration>>,
     ) -> Self {
         Self {
             names,
             secret,
-            registration,
+            validating,
+            mutating,
             metrics,
             certificate: Check::new(readiness, "certificate"),
             registered: Check::new(readiness, "registration"),
@@ -82,7 +87,8 @@ impl Health {
             self.judge(&stored, listening).await;
             let gone = tokio::select! {
                 changed = self.secret.changed() => changed.is_err(),
-                changed = self.registration.changed() => changed.is_err(),
+                changed = self.validating.changed() => changed.is_err(),
+                changed = self.mutating.changed() => changed.is_err(),
                 () = tokio::time::sleep(RECHECK) => false,
             };
             if gone {
@@ -113,8 +119,9 @@ impl Health {
             trust::verify(bundle, chain, name, Timestamp::now())
         };
         self.certificate.put(&good(&stored.bundle()));
-        let bundle = self.registration.borrow_and_update().present().and_then(registration::registered);
-        let Some(bundle) = bundle else {
+        let validating = self.validating.borrow_and_update().present().and_then(registration::registered);
+        let mutating = self.mutating.borrow_and_update().present().and_then(registration::registered);
+        let Some(bundle) = validating.filter(|bundle| Some(bundle) == mutating.as_ref()) else {
             let missing = "our webhooks are not registered with one caBundle";
             self.registered.put(&Err(missing));
             return self.reviewed.put(&Err(missing));

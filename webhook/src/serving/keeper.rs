@@ -2,14 +2,16 @@
 
 use super::Names;
 use super::plan::plan;
-use super::registration;
+use super::registration::{self, Registration};
 use super::stored::Stored;
 use super::watch::Seen;
 use jiff::Timestamp;
 use k3k_api::managers;
 use k3k_runtime::lease::{Lease, LeaseParams};
 use k3k_runtime::{apply, certificates};
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -34,8 +36,10 @@ pub struct Keeper {
     pub names: Names,
     /// What is known of the Secret.
     pub secret: Receiver<Seen<Secret>>,
-    /// What is known of the registration.
-    pub registration: Receiver<Seen<ValidatingWebhookConfiguration>>,
+    /// What is known of the registration of what validates.
+    pub validating: Receiver<Seen<ValidatingWebhookConfiguration>>,
+    /// What is known of the registration of what mutates.
+    pub mutating: Receiver<Seen<MutatingWebhookConfiguration>>,
 }
 
 /// Why a step failed. Another follows.
@@ -43,14 +47,14 @@ pub struct Keeper {
 enum Error {
     #[error("the Secret does not exist: install k3k again")]
     NoSecret,
-    #[error("the ValidatingWebhookConfiguration does not exist: install k3k again")]
-    NoRegistration,
+    #[error("the {0} does not exist: install k3k again")]
+    NoRegistration(String),
     #[error("issuing certificates: {0}")]
     Issue(#[from] certificates::Error),
     #[error("writing Secret {name}: {source}")]
     WriteSecret { name: String, source: kube::Error },
-    #[error("writing caBundle of ValidatingWebhookConfiguration {name}: {source}")]
-    WriteBundle { name: String, source: kube::Error },
+    #[error("writing caBundle of {kind} {name}: {source}")]
+    WriteBundle { kind: String, name: String, source: kube::Error },
 }
 
 impl Keeper {
@@ -80,7 +84,8 @@ impl Keeper {
             };
             let gone = tokio::select! {
                 changed = self.secret.changed() => changed.is_err(),
-                changed = self.registration.changed() => changed.is_err(),
+                changed = self.validating.changed() => changed.is_err(),
+                changed = self.mutating.changed() => changed.is_err(),
                 () = tokio::time::sleep(pause) => false,
             };
             if gone {
@@ -100,12 +105,10 @@ impl Keeper {
         if let Some(wanted) = plan(&stored, &self.names, Timestamp::now())? {
             return self.write(&secret, &wanted).await;
         }
-        let found = match &*self.registration.borrow_and_update() {
-            Seen::Unknown => return Ok(()),
-            Seen::Absent => return Err(Error::NoRegistration),
-            Seen::Present(found) => found.clone(),
-        };
-        self.register(&found, &stored).await
+        let validating = self.validating.borrow_and_update().clone();
+        let mutating = self.mutating.borrow_and_update().clone();
+        self.register(validating, &stored).await?;
+        self.register(mutating, &stored).await
     }
 
     async fn write(&self, secret: &Secret, wanted: &Stored) -> Result<(), Error> {
@@ -126,15 +129,21 @@ impl Keeper {
         Ok(())
     }
 
-    async fn register(&self, found: &ValidatingWebhookConfiguration, stored: &Stored) -> Result<(), Error> {
-        let Some(patch) = registration::patch(found, &stored.bundle()) else { return Ok(()) };
+    async fn register<R: Registration>(&self, seen: Seen<R>, stored: &Stored) -> Result<(), Error> {
+        let kind = R::kind(&()).into_owned();
+        let found = match seen {
+            Seen::Unknown => return Ok(()),
+            Seen::Absent => return Err(Error::NoRegistration(kind)),
+            Seen::Present(found) => found,
+        };
+        let Some(patch) = registration::patch(&found, &stored.bundle()) else { return Ok(()) };
         let name = found.name_any();
         let params = PatchParams::apply(managers::WEBHOOK).force();
-        Api::<ValidatingWebhookConfiguration>::all(self.client.clone())
+        Api::<R>::all(self.client.clone())
             .patch_metadata(&name, &params, &Patch::Apply(patch))
             .await
-            .map_err(|source| Error::WriteBundle { name: name.clone(), source })?;
-        tracing::info!(registration = name, "registered the webhook's authority");
+            .map_err(|source| Error::WriteBundle { kind: kind.clone(), name: name.clone(), source })?;
+        tracing::info!(kind, registration = name, "registered the webhook's authority");
         Ok(())
     }
 }

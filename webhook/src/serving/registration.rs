@@ -1,35 +1,65 @@
-//! Our entries in the `ValidatingWebhookConfiguration`, of which only `caBundle` is ours to write.
+//! Our entries in the `ValidatingWebhookConfiguration` and the `MutatingWebhookConfiguration`, of which only `caBundle` is ours to write.
 
-use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, ValidatingWebhookConfiguration};
-use kube::ResourceExt;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::fmt::Debug;
 
-/// The webhooks that this program answers. The chart registers exactly these.
-pub const WEBHOOKS: &[&str] = &["pods.policy.k3k.io"];
+/// One of the two kinds of registration.
+pub trait Registration:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// The webhooks that this program answers. The chart registers exactly these.
+    const WEBHOOKS: &'static [&'static str];
+
+    /// Names and bundles of all webhooks.
+    fn webhooks(&self) -> Vec<(&str, Option<&ByteString>)>;
+}
+
+impl Registration for ValidatingWebhookConfiguration {
+    const WEBHOOKS: &'static [&'static str] = &["validate.policy.k3k.io", "namespaces.guard.k3k.io"];
+
+    fn webhooks(&self) -> Vec<(&str, Option<&ByteString>)> {
+        let all = self.webhooks.iter().flatten();
+        all.map(|webhook| (webhook.name.as_str(), webhook.client_config.ca_bundle.as_ref())).collect()
+    }
+}
+
+impl Registration for MutatingWebhookConfiguration {
+    const WEBHOOKS: &'static [&'static str] = &["mutate.policy.k3k.io"];
+
+    fn webhooks(&self) -> Vec<(&str, Option<&ByteString>)> {
+        let all = self.webhooks.iter().flatten();
+        all.map(|webhook| (webhook.name.as_str(), webhook.client_config.ca_bundle.as_ref())).collect()
+    }
+}
 
 /// The server-side apply patch that gives every webhook of ours in `found` this bundle; nothing when they have it.
-pub fn patch(found: &ValidatingWebhookConfiguration, bundle: &str) -> Option<Value> {
-    let stale = |webhook: &&ValidatingWebhook| bundle_of(webhook) != Some(bundle.as_bytes());
-    ours(found).find(stale)?;
+pub fn patch<R: Registration>(found: &R, bundle: &str) -> Option<Value> {
+    let bytes = bundle.as_bytes();
+    ours(found).find(|(_, present)| present.is_none_or(|present| present.0 != bytes))?;
     // All of them: what an apply leaves out, it gives up.
     let webhooks: Vec<Value> = ours(found)
-        .map(|webhook| {
-            let bundle = k8s_openapi::ByteString(bundle.as_bytes().to_vec());
-            json!({"name": webhook.name, "clientConfig": {"caBundle": bundle}})
-        })
+        .map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": ByteString(bytes.to_vec())}}))
         .collect();
     Some(json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingWebhookConfiguration",
+        "apiVersion": R::api_version(&()),
+        "kind": R::kind(&()),
         "metadata": {"name": found.name_any()},
         "webhooks": webhooks,
     }))
 }
 
 /// The bundle by which API servers verify us; nothing unless all of our webhooks are registered, with the same one.
-pub fn registered(found: &ValidatingWebhookConfiguration) -> Option<String> {
-    let mut bundles: Vec<&[u8]> = ours(found).filter_map(bundle_of).collect();
-    let complete = bundles.len() == WEBHOOKS.len();
+pub fn registered<R: Registration>(found: &R) -> Option<String> {
+    let mut bundles: Vec<&[u8]> =
+        ours(found).filter_map(|(_, bundle)| bundle).map(|bundle| bundle.0.as_slice()).collect();
+    let complete = bundles.len() == R::WEBHOOKS.len();
     bundles.dedup();
     match bundles.as_slice() {
         [bundle] if complete => String::from_utf8(bundle.to_vec()).ok(),
@@ -37,17 +67,15 @@ pub fn registered(found: &ValidatingWebhookConfiguration) -> Option<String> {
     }
 }
 
-fn ours(found: &ValidatingWebhookConfiguration) -> impl Iterator<Item = &ValidatingWebhook> {
-    found.webhooks.iter().flatten().filter(|webhook| WEBHOOKS.contains(&webhook.name.as_str()))
-}
-
-fn bundle_of(webhook: &ValidatingWebhook) -> Option<&[u8]> {
-    webhook.client_config.ca_bundle.as_ref().map(|bundle| bundle.0.as_slice())
+fn ours<R: Registration>(found: &R) -> impl Iterator<Item = (&str, Option<&ByteString>)> {
+    found.webhooks().into_iter().filter(|(name, _)| R::WEBHOOKS.contains(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WEBHOOKS: &[&str] = ValidatingWebhookConfiguration::WEBHOOKS;
 
     fn found(bundle: Option<&str>) -> ValidatingWebhookConfiguration {
         let bundle = bundle.map(|text| k8s_openapi::ByteString(text.as_bytes().to_vec()));
@@ -57,7 +85,7 @@ mod tests {
         };
         serde_json::from_value(json!({
             "metadata": {"name": "k3k-webhook"},
-            "webhooks": [webhook("other.example.com"), webhook(WEBHOOKS[0])],
+            "webhooks": [webhook("other.example.com"), webhook(WEBHOOKS[0]), webhook(WEBHOOKS[1])],
         }))
         .unwrap()
     }
@@ -69,7 +97,10 @@ mod tests {
             let patch = patch(&found(old), "new").unwrap();
             assert_eq!(
                 patch["webhooks"],
-                json!([{"name": WEBHOOKS[0], "clientConfig": {"caBundle": "bmV3"}}])
+                json!([
+                    {"name": WEBHOOKS[0], "clientConfig": {"caBundle": "bmV3"}},
+                    {"name": WEBHOOKS[1], "clientConfig": {"caBundle": "bmV3"}},
+                ])
             );
             assert_eq!(patch["metadata"], json!({"name": "k3k-webhook"}));
         }

@@ -2,7 +2,7 @@
 //! believing the registration.
 
 use super::trust;
-use crate::server::PATH;
+use crate::server::VALIDATE;
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -60,7 +60,7 @@ pub async fn check(listening: SocketAddr, bundle: &str, name: &str) -> Result<()
     config.default_retry = false;
     let client = Client::try_from(config).map_err(|error| failed(error.to_string()))?;
     for privileged in [true, false] {
-        let request = http::Request::post(PATH)
+        let request = http::Request::post(VALIDATE)
             .body(question(privileged).to_string().into_bytes())
             .map_err(|error| failed(error.to_string()))?;
         let answer: Value = client

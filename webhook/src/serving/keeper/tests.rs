@@ -1,9 +1,12 @@
 use super::*;
 use k3k_runtime::scenario::{self, Scenario};
 use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, WebhookClientConfig};
+
 use kube::api::ObjectMeta;
 use serde_json::json;
 use tokio::sync::watch::{Sender, channel};
+
+const WEBHOOKS: &[&str] = ValidatingWebhookConfiguration::WEBHOOKS;
 
 struct Fixture {
     keeper: Keeper,
@@ -26,15 +29,18 @@ fn secret(stored: &Stored) -> Seen<Secret> {
 }
 
 fn registered(bundle: &str) -> Seen<ValidatingWebhookConfiguration> {
-    let webhook = ValidatingWebhook {
-        name: registration::WEBHOOKS[0].to_owned(),
+    let webhook = |name: &&str| ValidatingWebhook {
+        name: (*name).to_owned(),
         client_config: WebhookClientConfig {
             ca_bundle: Some(k8s_openapi::ByteString(bundle.as_bytes().to_vec())),
             ..WebhookClientConfig::default()
         },
         ..ValidatingWebhook::default()
     };
-    Seen::Present(ValidatingWebhookConfiguration { metadata: named("hook"), webhooks: Some(vec![webhook]) })
+    Seen::Present(ValidatingWebhookConfiguration {
+        metadata: named("hook"),
+        webhooks: Some(WEBHOOKS.iter().map(webhook).collect()),
+    })
 }
 
 fn fixture(secret: Seen<Secret>, registration: Seen<ValidatingWebhookConfiguration>) -> Fixture {
@@ -53,7 +59,9 @@ fn fixture(secret: Seen<Secret>, registration: Seen<ValidatingWebhookConfigurati
         namespace: "k3k-system".to_owned(),
         names: Names::new("k3k-webhook", "k3k-system", &[]),
         secret: follow_secret,
-        registration: follow_registration,
+        validating: follow_registration,
+        // Both are kept alike, and one after the other.
+        mutating: channel(Seen::Unknown).1,
     };
     Fixture { keeper, scenario, secret, registration }
 }
@@ -73,7 +81,7 @@ async fn what_is_not_known_is_not_written() {
     fixture.secret.send_replace(secret(&issued()));
     fixture.keeper.step().await.unwrap();
     fixture.registration.send_replace(Seen::Absent);
-    assert!(matches!(fixture.keeper.step().await, Err(Error::NoRegistration)));
+    assert!(matches!(fixture.keeper.step().await, Err(Error::NoRegistration(_))));
     drop(fixture.keeper);
     assert!(fixture.scenario.next().await.is_none(), "no request was made");
 }
@@ -101,7 +109,12 @@ async fn the_secret_comes_before_the_registration() {
         let bundle = k8s_openapi::ByteString(stored.bundle().into_bytes());
         assert_eq!(
             call.body["webhooks"],
-            json!([{"name": registration::WEBHOOKS[0], "clientConfig": {"caBundle": bundle}}])
+            json!(
+                WEBHOOKS
+                    .iter()
+                    .map(|name| json!({"name": name, "clientConfig": {"caBundle": bundle}}))
+                    .collect::<Vec<_>>()
+            )
         );
         call.accept();
         registration.send_replace(registered(&stored.bundle()));

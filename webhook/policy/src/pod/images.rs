@@ -1,0 +1,137 @@
+//! Where images come from, and that they stay what they were.
+
+use super::{Role, Subject};
+use crate::policy::{Policy, is_private};
+use crate::rules;
+use crate::violation::{Violation, any_of};
+use k3k_api::image::ImageReference;
+use k3k_api::v1beta1::policy::{DigestRule, OnResolveFailure};
+
+/// An image somewhere in a pod.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used<'a> {
+    /// The text.
+    pub(crate) image: &'a str,
+    /// The pull policy beside it.
+    pub(crate) pull_policy: Option<&'a str>,
+}
+
+/// Every image of a pod: of every list of containers, and of image volumes, each with the path of its field, and that of its pull policy.
+pub(crate) fn images<'s>(subject: &'s Subject<'_>) -> Vec<(String, String, Used<'s>)> {
+    let of_containers = subject.containers().map(|container| {
+        (
+            format!("{}.image", container.path),
+            format!("{}.imagePullPolicy", container.path),
+            Used { image: container.image, pull_policy: container.pull_policy },
+        )
+    });
+    let of_volumes = subject.spec.volumes.iter().flatten().enumerate().filter_map(|(index, volume)| {
+        let source = volume.image.as_ref()?;
+        let at = format!("spec.volumes[{index}].image");
+        let used = Used {
+            image: source.reference.as_deref().unwrap_or_default(),
+            pull_policy: source.pull_policy.as_deref(),
+        };
+        Some((format!("{at}.reference"), format!("{at}.pullPolicy"), used))
+    });
+    of_containers.chain(of_volumes).collect()
+}
+
+/// Digests, registries and pull policies.
+pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> Vec<Violation> {
+    // What a control plane runs is the administrator's choice, in the chart.
+    if role == Role::ControlPlane {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (field, pull_field, used) in images(subject) {
+        if policy.digest() != DigestRule::Off || !policy.images.allowed_registries.is_empty() {
+            found.extend(image(policy, field, used.image));
+        }
+        if let Some(wanted) = policy.images.pull_policy {
+            // IfNotPresent is the least that is asked for: a pod that wants more of the registry may.
+            let enough = used.pull_policy == Some(wanted.as_str()) || used.pull_policy == Some("Always");
+            if !enough {
+                let value =
+                    used.pull_policy.map_or_else(|| "not set".to_owned(), |value| format!("{value:?}"));
+                found.push(Violation::of(
+                    rules::PULL_POLICY,
+                    pull_field,
+                    &value,
+                    &policy.title(),
+                    &format!("only {:?}", wanted.as_str()),
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn image(policy: &Policy, field: String, text: &str) -> Vec<Violation> {
+    let title = policy.title();
+    // A template may leave it out; a pod without an image fails in Kubernetes itself.
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let reference = match text.parse::<ImageReference>() {
+        Ok(reference) => reference,
+        Err(error) => {
+            let rule = if policy.digest() == DigestRule::Off { rules::REGISTRIES } else { rules::DIGEST };
+            return vec![Violation::new(rule, field.clone(), format!("{field}: {error}"))];
+        }
+    };
+    let mut found = Vec::new();
+    if !policy.images.allowed_registries.is_empty()
+        && policy.registry(&reference).is_none()
+        && policy.pinned(&reference).is_none()
+    {
+        let allowed: Vec<String> = policy
+            .images
+            .allowed_registries
+            .iter()
+            .flat_map(|registry| {
+                let all = ["**".to_owned()];
+                let repositories = if registry.repositories.is_empty() {
+                    all.to_vec()
+                } else {
+                    registry.repositories.clone()
+                };
+                repositories.into_iter().map(|repository| format!("{}/{repository}", registry.host))
+            })
+            .collect();
+        found.push(Violation::of(
+            rules::REGISTRIES,
+            field.clone(),
+            &format!("{text:?}"),
+            &title,
+            &any_of(&allowed),
+        ));
+    }
+    let has_digest = reference.digest.as_ref().is_some_and(|digest| digest.starts_with("sha256:"));
+    if policy.digest() != DigestRule::Off && !has_digest {
+        let remedy = match policy.digest() {
+            DigestRule::Resolve => match policy.registry(&reference) {
+                Some(registry) if !is_private(registry) => {
+                    "its registry did not tell the digest, which can be asked of public addresses only; try again, or name the digest"
+                }
+                Some(_) => "its registry did not tell the digest; try again, or name the digest",
+                None => "name the digest",
+            },
+            DigestRule::Require | DigestRule::Off => "add its digest",
+        };
+        let admitted = policy.digest() == DigestRule::Resolve
+            && policy.images.resolve.as_ref().and_then(|resolve| resolve.on_failure)
+                == Some(OnResolveFailure::Admit);
+        if !admitted {
+            let allowed = format!("only images with a digest: {remedy}, such as {}", example(&reference));
+            found.push(Violation::of(rules::DIGEST, field, &format!("{text:?}"), &title, &allowed));
+        }
+    }
+    found
+}
+
+/// What the reference would look like with a digest.
+fn example(reference: &ImageReference) -> String {
+    let tag = reference.effective_tag().unwrap_or("latest");
+    format!("{}/{}:{tag}@sha256:…", reference.registry, reference.repository)
+}

@@ -1,0 +1,106 @@
+//! What a pod may be to the node it runs on.
+
+use super::{Role, Subject, privilege};
+use crate::policy::Policy;
+use crate::rules;
+use crate::violation::Violation;
+use crate::{pod_security, violation};
+use k3k_api::v1beta1::policy::{ControlPlanePrivilege, Placement, PodSecurityLevel, UserNamespaces};
+
+/// The Pod Security Standards, with the policy's exceptions.
+pub(super) fn standards(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> Vec<Violation> {
+    if role == Role::ControlPlane {
+        return Vec::new();
+    }
+    let title = policy.title();
+    pod_security::check(&subject.annotations, &subject.spec, policy.level())
+        .into_iter()
+        .filter(|finding| {
+            !privilege::allows(&policy.pod_security.privileged, role.source(), finding, &subject.spec)
+        })
+        .map(|finding| {
+            let owner = if finding.container.is_empty() {
+                String::new()
+            } else {
+                format!(" of container {:?}", finding.container)
+            };
+            let message = format!(
+                "{}{owner} is {}, but {title} allows {}",
+                finding.field,
+                violation::shorten(&finding.found),
+                finding.allowed
+            );
+            Violation::new(finding.rule, finding.field, message)
+        })
+        .collect()
+}
+
+/// Whether pods have users of their own.
+pub(super) fn user_namespaces(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> Vec<Violation> {
+    if role == Role::ControlPlane {
+        return Vec::new();
+    }
+    let host_users = subject.spec.host_users;
+    let found = match policy.pod_security.user_namespaces {
+        Some(UserNamespaces::Require) if host_users != Some(false) => ("true or not set", "only false"),
+        Some(UserNamespaces::Forbid) if host_users == Some(false) => ("false", "only true or no value"),
+        _ => return Vec::new(),
+    };
+    vec![Violation::of(
+        rules::USER_NAMESPACES,
+        "spec.hostUsers".to_owned(),
+        found.0,
+        &policy.title(),
+        found.1,
+    )]
+}
+
+/// Whether servers and agents may be privileged. Only those that can do harm are looked at: what is not beyond Baseline is no privilege.
+pub(super) fn control_plane(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> Vec<Violation> {
+    if role != Role::ControlPlane {
+        return Vec::new();
+    }
+    let Some(first) = pod_security::check(&subject.annotations, &subject.spec, PodSecurityLevel::Baseline)
+        .into_iter()
+        .next()
+    else {
+        return Vec::new();
+    };
+    let spec = &subject.spec;
+    let unlimited = policy.spec.pod_security_admission_level == Some(PodSecurityLevel::Privileged);
+    let ruling = policy.pod_security.control_plane.unwrap_or(if unlimited {
+        ControlPlanePrivilege::Allow
+    } else {
+        ControlPlanePrivilege::Deny
+    });
+    let allowed = match ruling {
+        ControlPlanePrivilege::Allow => return Vec::new(),
+        ControlPlanePrivilege::Deny => {
+            "no privileges for servers and agents (podSecurity.controlPlane)".to_owned()
+        }
+        ControlPlanePrivilege::RequireSandbox => {
+            let classes = &policy.pod_security.sandbox_runtime_classes;
+            if spec.runtime_class_name.as_ref().is_some_and(|class| classes.contains(class)) {
+                return Vec::new();
+            }
+            format!(
+                "privileges for servers and agents only with the RuntimeClass {}",
+                violation::any_of(classes)
+            )
+        }
+        ControlPlanePrivilege::RequireDedicatedNodes => {
+            let selector = spec.node_selector.as_ref();
+            let on_own_nodes = policy.placement() != Placement::Shared
+                && policy
+                    .nodes
+                    .required_selector
+                    .iter()
+                    .all(|(key, value)| selector.and_then(|own| own.get(key)) == Some(value));
+            if on_own_nodes {
+                return Vec::new();
+            }
+            "privileges for servers and agents only on nodes of their own (nodes.placement Dedicated or Exclusive)".to_owned()
+        }
+    };
+    vec![Violation::of(rules::CONTROL_PLANE, first.field, &first.found, &policy.title(), &allowed)]
+}
