@@ -213,7 +213,7 @@ fn watch_network(
     controller =
         controller.watches_stream(stream, move |_: Node| if moved() { rung.all() } else { Vec::new() });
 
-    let slices = watcher::Config::default().labels("kubernetes.io/service-name=kubernetes");
+    let slices = watcher::Config::default().fields("metadata.name=kubernetes");
     let stream = watcher(Api::<EndpointSlice>::namespaced(client.clone(), "default"), slices)
         .backoff(restart::after_errors())
         .modify(|slice| trim_metadata(&mut slice.metadata))

@@ -3,6 +3,7 @@
 use super::*;
 use k3k_tests::in_namespace;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::storage::v1::StorageClass;
 
 #[tokio::test]
@@ -78,6 +79,43 @@ async fn pods_of_the_host_are_left_out_as_nodes_come_and_go() -> Result<()> {
         let is_invalid = |status: &VirtualClusterPolicyStatus| reason(status, "Accepted") == "Invalid";
         let invalid = status(&client, name, is_invalid).await?;
         assert_eq!(invalid.observed_generation, Some(1));
+        remove(&client, name).await
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
+async fn virtual_kubelets_reach_the_hosts_api_where_it_is() -> Result<()> {
+    let client = client().await?;
+    in_namespace(&client, async |namespace| {
+        let name = namespace;
+        make(&client, name, &json!({})).await?;
+        bind(&client, namespace, Some(name)).await?;
+        in_place(&client, name, 1).await?;
+        let slice: EndpointSlice = serde_json::from_value(json!({
+            "metadata": { "name": "kubernetes", "labels": { "kubernetes.io/service-name": "kubernetes" } },
+            "addressType": "IPv4", "ports": [{ "name": "https", "port": 6443, "protocol": "TCP" }],
+            "endpoints": [{ "addresses": ["192.0.2.7"] }],
+        }))?;
+        let slices = api::<EndpointSlice>(&client, "default");
+        slices.create(&PostParams::default(), &slice).await?;
+        let networks = api::<NetworkPolicy>(&client, namespace);
+        let spec = async |part: &str| {
+            let policy = networks.get(&format!("k3k-{name}{part}")).await?;
+            anyhow::Ok(serde_json::to_value(policy.spec)?)
+        };
+        let want = json!({ "to": [{ "ipBlock": { "cidr": "192.0.2.7/32" } }], "ports": [{ "protocol": "TCP", "port": 6443 }] });
+        wait::until("a way to the host's API", async || {
+            let rules = spec("-kubelets").await?["egress"].as_array().cloned().unwrap_or_default();
+            Ok(rules.contains(&want).then_some(()))
+        })
+        .await?;
+        wait::until("no way there for servers", async || {
+            Ok(spec("-servers").await?["egress"].to_string().contains("192.0.2.7/32").then_some(()))
+        })
+        .await?;
+        slices.delete("kubernetes", &DeleteParams::default()).await?;
         remove(&client, name).await
     })
     .await
