@@ -1,8 +1,9 @@
-//! The controller: reconciles Clusters of `k3k.io/v1beta1`.
+//! The controller: reconciles Clusters and VirtualClusterPolicies of `k3k.io/v1beta1`.
 
 pub mod args;
 pub mod cluster;
 pub mod metrics;
+pub mod policy;
 
 use anyhow::Context as _;
 use args::Args;
@@ -113,7 +114,8 @@ async fn lead(
     }
     tracing::info!(identity, "leading");
     tokio::select! {
-        () = reconcile_clusters(args, client, metrics, identity, shutdown.child_token()) => {}
+        () = reconcile_clusters(args, client.clone(), metrics.clone(), identity.clone(), shutdown.child_token()) => {}
+        () = reconcile_policies(args, client, metrics, identity, shutdown.child_token()) => {}
         // Another controller acts from now on: all stops at once, mid-reconcile.
         () = lease.lost() => tracing::warn!("stopped to act: the Lease {LEASE:?} in namespace {:?} was lost", args.namespace),
     }
@@ -157,4 +159,26 @@ fn classes_changed(context: &Context) {
     for cluster in context.caches.clusters.state() {
         context.health.look_at(ObjectRef::from_obj(&*cluster));
     }
+}
+
+/// Reconciles `VirtualClusterPolicies` until `shutdown`.
+pub async fn reconcile_policies(
+    args: &Args,
+    client: kube::Client,
+    metrics: Metrics,
+    identity: String,
+    shutdown: CancellationToken,
+) {
+    let (caches, controller, sweep) = policy::watch::watches(&client);
+    let context = Arc::new(policy::Context {
+        namespace: args.namespace.clone(),
+        host: Host::new(client.clone(), args.namespace.clone()),
+        events: Events::new(client.clone(), identity),
+        budgets: tokio::sync::Mutex::default(),
+        retries: Retries::default(),
+        client,
+        caches,
+        metrics,
+    });
+    policy::watch::run(controller, context, sweep, shutdown).await;
 }

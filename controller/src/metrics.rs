@@ -26,6 +26,10 @@ pub struct Metrics {
     reconciles: Family<Outcome, Counter>,
     durations: Histogram,
     clusters: Family<InPhase, Gauge>,
+    policy_reconciles: Family<Outcome, Counter>,
+    policy_durations: Histogram,
+    policies: Gauge,
+    bound_namespaces: Gauge,
 }
 
 impl Metrics {
@@ -35,6 +39,10 @@ impl Metrics {
             reconciles: Family::default(),
             durations: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
             clusters: Family::default(),
+            policy_reconciles: Family::default(),
+            policy_durations: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
+            policies: Gauge::default(),
+            bound_namespaces: Gauge::default(),
         };
         let registry = registry.sub_registry_with_prefix("k3k_controller");
         registry.register("reconciles", "Reconciles of Clusters by result", metrics.reconciles.clone());
@@ -44,12 +52,37 @@ impl Metrics {
             metrics.durations.clone(),
         );
         registry.register("clusters", "Clusters by phase", metrics.clusters.clone());
+        let reconciles = metrics.policy_reconciles.clone();
+        registry.register("policy_reconciles", "Reconciles of VirtualClusterPolicies by result", reconciles);
+        registry.register(
+            "policy_reconcile_duration_seconds",
+            "Time that reconciles of VirtualClusterPolicies took",
+            metrics.policy_durations.clone(),
+        );
+        registry.register("policies", "VirtualClusterPolicies", metrics.policies.clone());
+        let bound = metrics.bound_namespaces.clone();
+        registry.register("bound_namespaces", "Namespaces that a VirtualClusterPolicy governs", bound);
         metrics
     }
 
-    /// Begins to measure a reconcile.
+    /// Begins to measure a reconcile of a Cluster.
     pub fn begin(&self) -> Measurement<'_> {
-        Measurement { metrics: self, begun: Instant::now() }
+        Measurement { results: &self.reconciles, durations: &self.durations, begun: Instant::now() }
+    }
+
+    /// Begins to measure a reconcile of a policy.
+    pub fn begin_policy(&self) -> Measurement<'_> {
+        Measurement {
+            results: &self.policy_reconciles,
+            durations: &self.policy_durations,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Sets how many policies there are, and how many namespaces they govern.
+    pub fn set_policies(&self, policies: usize, namespaces: usize) {
+        self.policies.set(i64::try_from(policies).unwrap_or(i64::MAX));
+        self.bound_namespaces.set(i64::try_from(namespaces).unwrap_or(i64::MAX));
     }
 
     /// Sets how many clusters are in each of the phases.
@@ -62,14 +95,15 @@ impl Metrics {
 
 /// A reconcile that is being measured.
 pub struct Measurement<'a> {
-    metrics: &'a Metrics,
+    results: &'a Family<Outcome, Counter>,
+    durations: &'a Histogram,
     begun: Instant,
 }
 
 impl Measurement<'_> {
     /// It ended.
     pub fn end(self, result: &'static str) {
-        self.metrics.durations.observe(self.begun.elapsed().as_secs_f64());
-        self.metrics.reconciles.get_or_create(&Outcome { result }).inc();
+        self.durations.observe(self.begun.elapsed().as_secs_f64());
+        self.results.get_or_create(&Outcome { result }).inc();
     }
 }

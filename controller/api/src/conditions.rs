@@ -11,6 +11,37 @@ pub const API_READY: &str = "APIReady";
 /// Type: the virtual node is Ready in the nested cluster.
 pub const NODE_READY: &str = "NodeReady";
 
+/// Type, of a policy: it can be followed as it is written.
+pub const ACCEPTED: &str = "Accepted";
+/// Type, of a policy: what Kubernetes itself enforces of it is in all of its namespaces.
+pub const NATIVE_OBJECTS_READY: &str = "NativeObjectsReady";
+/// Type, of a policy: NetworkPolicies keep its namespaces apart from the others.
+pub const ISOLATED: &str = "Isolated";
+
+/// Reasons of a policy's conditions.
+pub mod policy_reason {
+    /// Nothing is wrong with it.
+    pub const VALID: &str = "Valid";
+    /// A field cannot be followed; the message names it.
+    pub const INVALID: &str = "Invalid";
+    /// Everything is there.
+    pub const APPLIED: &str = "Applied";
+    /// No namespace carries the policy's label.
+    pub const UNBOUND: &str = "Unbound";
+    /// An object of the right name is somebody else's.
+    pub const NAME_TAKEN: &str = "NameTaken";
+    /// A step failed; the message says which. It is tried again.
+    pub const FAILED: &str = "Failed";
+    /// Somebody else has set a Pod Security label, and it stays.
+    pub const LABEL_OF_OTHERS: &str = "PodSecurityLabelOfOthers";
+    /// NetworkPolicies are in place. Whether the network enforces them is its own matter.
+    pub const NETWORK_POLICIES: &str = "NetworkPolicies";
+    /// The policy does without.
+    pub const DISABLED: &str = "Disabled";
+    /// The host's nodes do not say which addresses their pods have, so that those cannot be left out.
+    pub const POD_RANGES_UNKNOWN: &str = "PodRangesUnknown";
+}
+
 /// Reasons of [`READY`], in the order a cluster usually passes through them.
 pub mod reason {
     /// The controller has seen the cluster and is making its objects.
@@ -23,6 +54,8 @@ pub mod reason {
     pub const NAME_TAKEN: &str = "NameTaken";
     /// The namespace is bound to a VirtualClusterPolicy that does not exist.
     pub const POLICY_MISSING: &str = "PolicyMissing";
+    /// What the namespace's VirtualClusterPolicy asks for is not in place there yet.
+    pub const POLICY_NOT_IN_FORCE: &str = "PolicyNotInForce";
     /// A server's volume is not bound yet.
     pub const VOLUME_PENDING: &str = "VolumePending";
     /// No node of the host takes a server pod.

@@ -71,6 +71,13 @@ pub const MIRRORED_NODE: &str = "k3k.io/mirrored-node";
 pub const CLUSTER_NAMESPACE: &str = "k3k.io/cluster-namespace";
 /// On a Namespace: the VirtualClusterPolicy that governs its clusters.
 pub const POLICY_NAME: &str = "policy.k3k.io/policy-name";
+/// On a Namespace, by the controller: UID of the policy of which everything is in place there. Clusters begin only then.
+pub const POLICY_IN_FORCE: &str = "policy.k3k.io/in-force";
+/// On ResourceQuotas that are a tenant's share: the tenant of the policy.
+pub const TENANT: &str = "policy.k3k.io/tenant";
+/// On a Namespace of the host, by its administrator: `true` if its pods pass on what comes from outside, as ingress controllers
+/// and load balancers do, and so may reach pods of clusters that a policy isolates.
+pub const GATEWAY: &str = "policy.k3k.io/gateway";
 
 /// On the Leases of the webhook's replicas: `true`.
 pub const WEBHOOK_REPLICA: &str = "k3k.io/webhook-replica";
@@ -86,6 +93,8 @@ pub fn webhook_lease(pod: &str) -> String {
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`] on the controller's objects.
 pub const MANAGED_BY_CONTROLLER: &str = "k3k";
+/// Value of [`MANAGED_BY`] on what the controller makes of a policy.
+pub const MANAGED_BY_POLICY: &str = "k3k-policy-controller";
 /// Value of [`MANAGED_BY`] on namespaces that `kubectl k3k create` made, and may therefore delete.
 pub const MANAGED_BY_PLUGIN: &str = "kubectl-k3k";
 

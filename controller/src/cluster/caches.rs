@@ -5,9 +5,9 @@ use super::build::capacity::Resources;
 use super::build::{Kind, Site};
 use k3k_api::labels::{self, component};
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ResourceQuota};
-use kube::ResourceExt;
 use kube::api::{DynamicObject, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource as _, ResourceExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -108,12 +108,13 @@ impl Caches {
         })
     }
 
-    /// What the quotas of a namespace allow, each under its name.
+    /// What the quotas of a namespace allow, each under its name. Those that are about some pods only bound nothing that a node offers.
     pub fn allowed(&self, namespace: &str) -> BTreeMap<String, Resources> {
         let quotas = self.quotas.state_filter(|quota| quota.namespace().as_deref() == Some(namespace));
         let allowed = quotas.iter().filter_map(|quota| {
-            let hard = quota.spec.as_ref()?.hard.clone()?;
-            Some((quota.name_any(), hard))
+            let spec = quota.spec.as_ref()?;
+            let is_of_all = spec.scopes.as_ref().is_none_or(Vec::is_empty) && spec.scope_selector.is_none();
+            Some((quota.name_any(), spec.hard.clone().filter(|_| is_of_all)?))
         });
         allowed.collect()
     }
@@ -121,6 +122,18 @@ impl Caches {
     /// Labels of a namespace that is known to hold clusters.
     pub fn namespace_labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
         self.namespaces.get(&ObjectRef::new(name)).map(|namespace| namespace.labels().clone())
+    }
+
+    /// The oldest other cluster in the namespace, if it is older than `site`'s. Of two that were made in one second the name decides.
+    pub fn older_cluster(&self, site: &Site) -> Option<String> {
+        let clusters =
+            self.clusters.state_filter(|cluster| cluster.namespace().as_deref() == Some(&site.namespace));
+        let made = |cluster: &Guarded| {
+            (cluster.meta().creation_timestamp.as_ref().map(|time| time.0), cluster.name_any())
+        };
+        let oldest = clusters.iter().min_by_key(|cluster| made(cluster))?;
+        let is_known = clusters.iter().any(|cluster| cluster.uid().as_ref() == Some(&site.uid));
+        (is_known && oldest.uid().as_ref() != Some(&site.uid)).then(|| oldest.name_any())
     }
 
     /// Names of the clusters in a namespace.

@@ -26,6 +26,9 @@ pub enum Error {
     /// The namespace is bound to a policy that does not exist.
     #[error("metadata.namespace: {0}")]
     PolicyMissing(String),
+    /// The namespace is bound to a policy that is not in force there yet.
+    #[error("metadata.namespace: {0}")]
+    NotYet(String),
     /// The object asks for something that this version does not run.
     #[error("{field}: {message}")]
     NotSupported {
@@ -111,6 +114,7 @@ impl Error {
             Self::Invalid { .. } => "Invalid",
             Self::Missing { .. } => "Missing",
             Self::PolicyMissing(_) => "PolicyMissing",
+            Self::NotYet(_) => "NotYet",
             Self::NotSupported { .. } => "NotSupported",
             Self::Malformed(_) => "Malformed",
             Self::Foreign { .. } => "Foreign",
@@ -131,6 +135,7 @@ impl Error {
                 (Phase::Pending, reason::VALIDATION_FAILED)
             }
             Self::PolicyMissing(_) => (Phase::Pending, reason::POLICY_MISSING),
+            Self::NotYet(_) => (Phase::Pending, reason::POLICY_NOT_IN_FORCE),
             Self::NotSupported { .. } => (Phase::Pending, reason::NOT_SUPPORTED),
             Self::Foreign { .. } => (Phase::Failed, reason::NAME_TAKEN),
             Self::Leftover { .. } | Self::NoAddress(_) => (Phase::Provisioning, reason::PROVISIONING),
@@ -160,6 +165,8 @@ impl Error {
                     _ => true,
                 }
             }
+            // The policy's namespaces are seen to at the same moment.
+            Self::NotYet(_) => true,
             _ => false,
         }
     }

@@ -32,8 +32,13 @@ impl Events {
             uid: Some(site.uid.clone()),
             ..ObjectReference::default()
         };
-        if let Err(error) = self.recorder.publish(&event, &reference).await {
-            tracing::warn!(cluster = site.name, namespace = site.namespace, %error, "cannot publish an event");
+        self.publish(&event, &reference).await;
+    }
+
+    /// Tells of something. A lost event is not worth a retry.
+    pub async fn publish(&self, event: &Event, about: &ObjectReference) {
+        if let Err(error) = self.recorder.publish(event, about).await {
+            tracing::warn!(kind = about.kind, name = about.name, namespace = about.namespace, %error, "cannot publish an event");
         }
     }
 }

@@ -16,13 +16,13 @@ pub struct Host {
     client: Client,
     namespace: String,
     version: OnceCell<String>,
-    service_cidr: OnceCell<String>,
+    service_cidrs: OnceCell<Vec<String>>,
 }
 
 impl Host {
     /// Nothing is asked yet. `namespace` is one in which a Service may be tried out.
     pub fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace, version: OnceCell::new(), service_cidr: OnceCell::new() }
+        Self { client, namespace, version: OnceCell::new(), service_cidrs: OnceCell::new() }
     }
 
     /// Version of the host without build metadata, for example `v1.36.3`.
@@ -37,16 +37,20 @@ impl Host {
 
     /// The range from which the host gives Services their addresses.
     pub async fn service_cidr(&self) -> Result<&str, Error> {
-        let range = self.service_cidr.get_or_try_init(|| async {
+        Ok(self.service_cidrs().await?.first().map_or(USUAL_SERVICE_CIDR, String::as_str))
+    }
+
+    /// That range, and the one of the other family if there is one.
+    pub async fn service_cidrs(&self) -> Result<&[String], Error> {
+        let ranges = self.service_cidrs.get_or_try_init(|| async {
             let read =
                 |source| Error::Read { what: "the Service address range of the host".to_owned(), source };
             // Kubernetes 1.33 and later keep the range in an object.
             match Api::<ServiceCIDR>::all(self.client.clone()).get_opt("kubernetes").await {
                 Ok(Some(object)) => {
-                    if let Some(range) =
-                        object.spec.and_then(|spec| spec.cidrs).and_then(|all| all.into_iter().next())
-                    {
-                        return Ok(range);
+                    let ranges = object.spec.and_then(|spec| spec.cidrs).unwrap_or_default();
+                    if !ranges.is_empty() {
+                        return Ok(ranges);
                     }
                 }
                 Ok(None) => {}
@@ -54,9 +58,9 @@ impl Host {
                 Err(source) => return Err(read(source)),
             }
             let message = self.refusal_of_an_impossible_service().await.map_err(read)?;
-            Ok(valid_range(&message).unwrap_or(USUAL_SERVICE_CIDR).to_owned())
+            Ok(vec![valid_range(&message).unwrap_or(USUAL_SERVICE_CIDR).to_owned()])
         });
-        Ok(range.await?)
+        Ok(ranges.await?)
     }
 
     /// What an older API server answers to a Service outside its range. The Service is never stored.

@@ -31,6 +31,10 @@ pub struct Observed {
     pub policy_name: Option<String>,
     /// That policy, if it exists.
     pub policy: Option<VirtualClusterPolicySpec>,
+    /// Whether everything that is made of the policy is in the namespace.
+    pub policy_in_force: bool,
+    /// A cluster of the same namespace that was there before.
+    pub older: Option<String>,
     /// What the host can hold.
     pub capacity: Resources,
     /// The host's nodes on which its pods may run.
@@ -80,7 +84,10 @@ pub async fn observe(
         live(context, site, cluster),
         named_secrets(context, site, cluster),
     )?;
-    let selector = kubelet::node_selector(&cluster.spec, policy.as_ref());
+    let in_force = namespace_labels.get(labels::POLICY_IN_FORCE);
+    let policy_in_force = policy.as_ref().is_some_and(|(uid, _)| uid.is_some() && uid.as_ref() == in_force);
+    let policy = policy.map(|(_, spec)| spec);
+    let selector = &kubelet::node_selector(&cluster.spec, policy.as_ref());
     let capacity = capacity_for(context, site, selector);
     let nodes = mirrored_nodes(context, site, selector);
     let mut observed = Observed {
@@ -88,6 +95,8 @@ pub async fn observe(
         host_service_cidr,
         policy_name,
         policy,
+        policy_in_force,
+        older: context.caches.older_cluster(site),
         capacity,
         nodes,
         live,
@@ -111,13 +120,17 @@ pub fn parts(context: &Context, site: &Site) -> Parts {
     }
 }
 
-async fn policy(context: &Context, name: Option<&str>) -> Result<Option<VirtualClusterPolicySpec>, Error> {
+/// UID and spec of the policy.
+async fn policy(
+    context: &Context,
+    name: Option<&str>,
+) -> Result<Option<(Option<String>, VirtualClusterPolicySpec)>, Error> {
     let Some(name) = name else { return Ok(None) };
     let policies: Api<VirtualClusterPolicy> = Api::all(context.client.clone());
     let found = policies.get_opt(name).await;
     let found =
         found.map_err(|source| Error::Read { what: format!("VirtualClusterPolicy {name:?}"), source })?;
-    Ok(found.map(|policy| policy.spec))
+    Ok(found.map(|policy| (policy.metadata.uid, policy.spec)))
 }
 
 fn capacity_for(context: &Context, site: &Site, selector: &BTreeMap<String, String>) -> Resources {

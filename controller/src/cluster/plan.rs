@@ -149,7 +149,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         version: accepted.version.clone(),
         capacity: observed.capacity.clone(),
         mirror_host_nodes: spec.mirror_host_nodes(),
-        node_selector: kubelet::node_selector(spec, observed.policy.as_ref()).clone(),
+        node_selector: kubelet::node_selector(spec, observed.policy.as_ref()),
         sync: observed.sync(spec),
         offered: observed.offered.clone(),
     };

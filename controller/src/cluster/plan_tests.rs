@@ -24,6 +24,8 @@ fn observed() -> Observed {
         host_service_cidr: "10.43.0.0/16".into(),
         policy_name: None,
         policy: None,
+        policy_in_force: true,
+        older: None,
         capacity: Resources::from([
             ("cpu".into(), Quantity("2".into())),
             ("memory".into(), Quantity("4Gi".into())),
@@ -178,6 +180,35 @@ fn a_policy_wins() {
     assert_eq!(kubelet["affinity"], json!({ "nodeAffinity": {} }));
     // The virtual kubelet's own hardening is not the policy's business.
     assert_eq!(kubelet["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
+}
+
+#[test]
+fn what_a_policy_requires_of_nodes_holds_for_all_pods_whatever_else_is_said() {
+    let spec = spec(json!({ "nodeSelector": { "disk": "fast", "tenant": "mine" } }));
+    let policy: VirtualClusterPolicySpec = serde_json::from_value(json!({
+        "runtimeClassName": "kata", "hostUsers": false,
+        "nodes": {
+            "requiredSelector": { "tenant": "a" },
+            "tolerations": { "required": [{ "key": "tenant", "value": "a", "effect": "NoExecute" }, { "key": "any" }] },
+        },
+    }))
+    .unwrap();
+    let observed = Observed { policy_name: Some("p".into()), policy: Some(policy), ..observed() };
+    let workload = plan(&spec, &observed);
+    for runner in &workload.runners {
+        let pod = &runner.object["spec"]["template"]["spec"];
+        assert_eq!(pod["nodeSelector"], json!({ "disk": "fast", "tenant": "a" }), "{}", runner.name);
+        assert_eq!(
+            pod["tolerations"],
+            json!([
+                { "key": "tenant", "operator": "Equal", "value": "a", "effect": "NoExecute" },
+                { "key": "any", "operator": "Exists" },
+            ])
+        );
+        assert_eq!((&pod["runtimeClassName"], &pod["hostUsers"]), (&json!("kata"), &json!(false)));
+    }
+    let told = text(&workload.configuration, "k3k-dev-agent-config", "config.yaml");
+    assert!(told.contains("tenant: a"), "tenants' pods go there too: {told}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::{
     validate,
 };
 use jiff::Timestamp;
+use k3k_api::labels;
 use k3k_api::v1beta1::{Cluster, ClusterStatus};
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt};
@@ -87,7 +88,11 @@ async fn report(
     error: Error,
 ) -> Result<(), Error> {
     if !error.is_transient() || context.retries.failures(&site.uid) >= HICCUPS {
-        let after = status::failed(before, generation, &error, Timestamp::now());
+        let mut after = status::failed(before, generation, &error, Timestamp::now());
+        // Also a cluster that its policy refuses says whose word that is.
+        if let Some(labels) = context.caches.namespace_labels(&site.namespace) {
+            after.policy_name = labels.get(labels::POLICY_NAME).filter(|name| !name.is_empty()).cloned();
+        }
         status::publish(context, site, before, &after).await?;
     }
     if error.is_terminal() { Ok(()) } else { Err(error) }

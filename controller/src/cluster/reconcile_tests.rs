@@ -9,7 +9,6 @@ use crate::cluster::memory::Memory;
 use crate::cluster::retry::Retries;
 use crate::cluster::{build::Kind, health};
 use crate::metrics::Metrics;
-use k3k_api::labels;
 use k3k_runtime::scenario::{self, Call, Scenario};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector;

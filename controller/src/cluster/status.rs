@@ -1,7 +1,7 @@
 //! What is reported about a cluster. Pure, but for [`publish`].
 
 use super::Context;
-use super::build::Site;
+use super::build::{Site, kubelet};
 use super::error::Error;
 use super::health::{Health, Report};
 use super::observe::Observed;
@@ -11,12 +11,15 @@ use super::validate::Accepted;
 use jiff::Timestamp;
 use k3k_api::conditions::{self, API_READY, NODE_READY, READY, SERVER_READY, Status, reason};
 use k3k_api::managers;
-use k3k_api::v1beta1::{AppliedPolicy, Cluster, ClusterStatus, GROUP, Phase, VERSION};
+use k3k_api::v1beta1::{
+    AppliedPolicy, Cluster, ClusterSpec, ClusterStatus, GROUP, Phase, VERSION, VirtualClusterPolicySpec,
+};
 use k3k_runtime::apply;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::Api;
 use kube::api::PartialObjectMeta;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The states of a cluster's parts.
@@ -51,7 +54,7 @@ impl Settled {
                     AppliedPolicy {
                         name,
                         priority_class: policy.default_priority_class.clone(),
-                        node_selector: policy.default_node_selector.clone(),
+                        node_selector: imposed_selector(policy),
                         server_affinity: policy.default_server_affinity.clone(),
                         agent_affinity: policy.default_agent_affinity.clone(),
                         sync: policy.sync.clone(),
@@ -67,6 +70,11 @@ impl Settled {
             },
         }
     }
+}
+
+/// Labels of nodes that the policy imposes: its default, and what it requires whatever else is said.
+fn imposed_selector(policy: &VirtualClusterPolicySpec) -> BTreeMap<String, String> {
+    kubelet::node_selector(&ClusterSpec::default(), Some(policy))
 }
 
 /// How long a cluster is usable before it is given what nobody waits for.

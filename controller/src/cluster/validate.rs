@@ -4,6 +4,7 @@ use super::build::arguments::{self, ServerArguments};
 use super::build::{Kind, Site, certificates, secret_data, token};
 use super::error::Error;
 use super::observe::Observed;
+use k3k_api::v1beta1::policy::ClustersPerNamespace;
 use k3k_api::v1beta1::{ClusterSpec, ClusterStatus, Mode, Storage};
 use k3k_api::version;
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ pub fn cluster(
 ) -> Result<Accepted, Error> {
     name(&site.name)?;
     unchanged(spec, status)?;
-    policy(spec, observed)?;
+    policy(site, spec, observed)?;
     supported(spec)?;
     namespaces(site, spec)?;
     unprivileged(spec)?;
@@ -97,7 +98,7 @@ fn unchanged(spec: &ClusterSpec, status: Option<&ClusterStatus>) -> Result<(), E
     Ok(())
 }
 
-fn policy(spec: &ClusterSpec, observed: &Observed) -> Result<(), Error> {
+fn policy(site: &Site, spec: &ClusterSpec, observed: &Observed) -> Result<(), Error> {
     let Some(name) = &observed.policy_name else { return Ok(()) };
     let Some(policy) = &observed.policy else {
         let message = format!(
@@ -112,6 +113,23 @@ fn policy(spec: &ClusterSpec, observed: &Observed) -> Result<(), Error> {
             policy.allowed_mode().as_str()
         );
         return Err(invalid("spec.mode", message));
+    }
+    let tenancy = policy.tenancy.as_ref();
+    if let Some(older) = &observed.older
+        && tenancy.and_then(|tenancy| tenancy.clusters_per_namespace) == Some(ClustersPerNamespace::Single)
+    {
+        let message = format!(
+            "the policy {name:?} allows one cluster in a namespace, and {older:?} is there; make this one in a namespace of its own"
+        );
+        return Err(invalid("metadata.namespace", message));
+    }
+    // What runs goes on; nothing begins that the policy does not bound yet.
+    let runs = observed.live.get(Kind::StatefulSet, &site.names().server()).is_some();
+    if !observed.policy_in_force && !runs {
+        let message = format!(
+            "what the policy {name:?} asks for is not in place in the namespace yet; `kubectl describe virtualclusterpolicy {name}` says what is missing"
+        );
+        return Err(Error::NotYet(message));
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ fn observed() -> Observed {
         host_service_cidr: "10.43.0.0/16".into(),
         policy_name: None,
         policy: None,
+        policy_in_force: true,
+        older: None,
         capacity: Resources::new(),
         nodes: Vec::new(),
         live: Live::default(),
@@ -146,4 +148,48 @@ fn volumes_do_not_change_under_a_cluster() {
     let fast = json!({ "persistence": { "storageClassName": "fast" } });
     let error = check(fast, claim).unwrap_err();
     assert!(error.starts_with("spec.persistence.storageClassName: it was \"slow\""), "{error}");
+}
+
+#[rstest]
+#[case(json!({ "tenancy": { "clustersPerNamespace": "Single" } }), Some("dev"), true)]
+#[case(json!({ "tenancy": { "clustersPerNamespace": "Single" } }), None, false)]
+#[case(json!({ "tenancy": { "clustersPerNamespace": "Multiple" } }), Some("dev"), false)]
+#[case(json!({}), Some("dev"), false)]
+fn a_namespace_may_have_room_for_one(
+    #[case] policy: Value,
+    #[case] older: Option<&str>,
+    #[case] refused: bool,
+) {
+    let policy = serde_json::from_value(policy).unwrap();
+    let observed = Observed {
+        policy_name: Some("p".into()),
+        policy: Some(policy),
+        older: older.map(str::to_owned),
+        ..observed()
+    };
+    let judged = cluster(&site("next"), &ClusterSpec::default(), None, &observed);
+    let message = judged.map_err(|error| error.to_string()).err();
+    let want = "metadata.namespace: the policy \"p\" allows one cluster in a namespace, and \"dev\" is there";
+    assert_eq!(message.as_ref().is_some_and(|message| message.starts_with(want)), refused, "{message:?}");
+}
+
+#[test]
+fn nothing_begins_before_the_policy_is_in_force() {
+    let policy = serde_json::from_value(json!({})).unwrap();
+    let mut observed = Observed {
+        policy_name: Some("p".into()),
+        policy: Some(policy),
+        policy_in_force: false,
+        ..observed()
+    };
+    let judge = |observed: &Observed| cluster(&site("dev"), &ClusterSpec::default(), None, observed);
+    let error = judge(&observed).unwrap_err();
+    assert_eq!((error.category(), error.is_terminal(), error.is_transient()), ("NotYet", false, true));
+    let server = json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": "k3k-dev-server" },
+        "spec": { "volumeClaimTemplates": [{ "spec": {} }] } });
+    observed
+        .live
+        .0
+        .insert((Kind::StatefulSet, "k3k-dev-server".into()), serde_json::from_value(server).unwrap());
+    judge(&observed).unwrap();
 }

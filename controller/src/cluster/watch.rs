@@ -4,8 +4,8 @@ use super::build::{Kind, nodes};
 use super::caches::Caches;
 use super::memory::Memory;
 use super::{Context, Guarded, reconcile, restart};
-use futures::channel::mpsc::UnboundedReceiver;
-use futures::{Stream, StreamExt as _};
+use futures::channel::mpsc::{self, UnboundedReceiver};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k3k_api::labels;
 use k3k_api::names::ClusterNames;
 use k3k_api::v1beta1::{Phase, VirtualClusterPolicy};
@@ -20,8 +20,8 @@ use serde_json::json;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// Kinds whose objects trigger reconciles of their owner.
@@ -30,10 +30,21 @@ const OWNED: [Kind; 3] = [Kind::Service, Kind::StatefulSet, Kind::Deployment];
 /// The caches, and the controller that fills them when it runs.
 pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Guarded>) {
     let (clusters, writer) = reflector::store::<Guarded>();
+    let (gone, siblings) = mpsc::unbounded();
+    let known = clusters.clone();
     let stream = watcher(Api::<Guarded>::all(client.clone()), watcher::Config::default())
         .backoff(restart::after_errors())
         .modify(|cluster: &mut Guarded| cluster.meta_mut().managed_fields = None)
         .reflect(writer)
+        .inspect_ok(move |event| {
+            // A namespace may have room for one cluster only, and another waits for that.
+            if let watcher::Event::Delete(deleted) = event {
+                for sibling in refs(&known, |cluster| cluster.namespace() == deleted.namespace()) {
+                    // The receiver lives as long as the controller runs.
+                    let _ = gone.unbounded_send(sibling);
+                }
+            }
+        })
         .applied_objects()
         // Our own writes to the status need no answer.
         .predicate_filter(
@@ -41,6 +52,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
             PredicateConfig::default(),
         );
     let mut controller = Controller::for_stream(stream, clusters.clone()).trigger_backoff(restart::NoPause);
+    controller = controller.reconcile_on(siblings);
 
     let mut owned = Vec::new();
     for kind in OWNED {
@@ -103,22 +115,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
         refs(&known, move |cluster| cluster.namespace() == namespace)
     });
 
-    let bound = (clusters.clone(), namespaces.clone());
-    let remembered = memory.clone();
-    let policies = Api::<PartialObjectMeta<VirtualClusterPolicy>>::all(client.clone());
-    let stream =
-        watcher(policies, watcher::Config::default()).backoff(restart::after_errors()).touched_objects();
-    controller = controller.watches_stream(stream, move |policy: PartialObjectMeta<VirtualClusterPolicy>| {
-        remembered.surroundings_changed();
-        let (clusters, namespaces) = &bound;
-        let name = policy.name_any();
-        let names = |namespace: &PartialObjectMeta<Namespace>| {
-            namespace.labels().get(labels::POLICY_NAME) == Some(&name)
-        };
-        let bound: Vec<String> =
-            namespaces.state_filter(names).iter().map(|namespace| namespace.name_any()).collect();
-        refs(clusters, |cluster| cluster.namespace().is_some_and(|namespace| bound.contains(&namespace)))
-    });
+    controller = watch_policies(client, controller, &clusters, &namespaces, memory);
 
     let (refusals, writer) = reflector::store::<Event>();
     let failed = watcher::Config::default().fields("reason=FailedCreate,involvedObject.kind=StatefulSet");
@@ -135,6 +132,51 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     });
 
     (Caches::new(clusters, owned, pods, namespaces, host_nodes, quotas, refusals), controller)
+}
+
+/// UID and generation of a policy.
+type State = (Option<String>, Option<i64>);
+
+/// Clusters of the namespaces that name a policy follow it.
+fn watch_policies(
+    client: &Client,
+    controller: Controller<Guarded>,
+    clusters: &Store<Guarded>,
+    namespaces: &Store<PartialObjectMeta<Namespace>>,
+    memory: &Arc<Memory>,
+) -> Controller<Guarded> {
+    let bound = (clusters.clone(), namespaces.clone());
+    let remembered = memory.clone();
+    let (policies, writer) = reflector::store::<PartialObjectMeta<VirtualClusterPolicy>>();
+    let all = Api::<PartialObjectMeta<VirtualClusterPolicy>>::all(client.clone());
+    let stream = watcher(all, watcher::Config::default())
+        .backoff(restart::after_errors())
+        .modify(|policy| trim_metadata(&mut policy.metadata))
+        .reflect(writer)
+        .touched_objects();
+    let before: Mutex<HashMap<String, State>> = Mutex::default();
+    controller.watches_stream(stream, move |policy: PartialObjectMeta<VirtualClusterPolicy>| {
+        // Its status, which we write ourselves, changes nothing for clusters.
+        let now =
+            policies.get(&ObjectRef::from_obj(&policy)).map(|known| (known.uid(), known.metadata.generation));
+        let mut seen = before.lock().unwrap_or_else(PoisonError::into_inner);
+        let then = match &now {
+            Some(state) => seen.insert(policy.name_any(), state.clone()),
+            None => seen.remove(&policy.name_any()),
+        };
+        if then == now {
+            return Vec::new();
+        }
+        remembered.surroundings_changed();
+        let (clusters, namespaces) = &bound;
+        let name = policy.name_any();
+        let names = |namespace: &PartialObjectMeta<Namespace>| {
+            namespace.labels().get(labels::POLICY_NAME) == Some(&name)
+        };
+        let bound: Vec<String> =
+            namespaces.state_filter(names).iter().map(|namespace| namespace.name_any()).collect();
+        refs(clusters, |cluster| cluster.namespace().is_some_and(|namespace| bound.contains(&namespace)))
+    })
 }
 
 /// Runs until `shutdown`. What is being reconciled then is cut off: whoever acts next does it again, as after a

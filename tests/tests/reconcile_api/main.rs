@@ -71,7 +71,17 @@ fn run_controller(kubeconfig: Kubeconfig) -> Result<()> {
             let client = Client::try_from(config).unwrap();
             let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
             let shutdown = CancellationToken::new();
-            k3k_controller::reconcile_clusters(&args, client, metrics, "test".into(), shutdown).await;
+            let (name, policies) = ("test".to_owned(), shutdown.clone());
+            tokio::join!(
+                k3k_controller::reconcile_clusters(
+                    &args,
+                    client.clone(),
+                    metrics.clone(),
+                    name.clone(),
+                    shutdown
+                ),
+                k3k_controller::reconcile_policies(&args, client.clone(), metrics.clone(), name, policies),
+            );
         });
     });
     Ok(())

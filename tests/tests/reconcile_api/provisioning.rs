@@ -168,6 +168,8 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         host_service_cidr: "10.43.0.0/16".into(),
         policy_name: None,
         policy: None,
+        policy_in_force: true,
+        older: None,
         capacity: BTreeMap::new(),
         nodes: Vec::new(),
         live: Live::default(),

@@ -8,11 +8,12 @@ use crate::args::Images;
 use jiff::Timestamp;
 use k3k_api::labels::{self, component};
 use k3k_api::offered::Offered;
+use k3k_api::v1beta1::policy::{RequiredToleration, TaintEffect};
 use k3k_api::v1beta1::{ClusterSpec, SyncConfig, VirtualClusterPolicySpec};
 use k3k_runtime::certificates::{self, Authority, Leaf, Pair, Usage, inspect, needs_renewal};
 use kube::api::DynamicObject;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -170,13 +171,42 @@ pub fn role_binding(site: &Site) -> Manifest {
     Manifest::new(site, Kind::RoleBinding, name, component::KUBELET, body)
 }
 
-/// Labels of the host nodes on which the cluster's pods run: as the policy says, else as the Cluster says.
-pub fn node_selector<'a>(
-    spec: &'a ClusterSpec,
-    policy: Option<&'a VirtualClusterPolicySpec>,
-) -> &'a BTreeMap<String, String> {
+/// Labels of the host nodes on which the cluster's pods run: as the policy says, else as the Cluster says; and whatever
+/// they say, what the policy requires.
+pub fn node_selector(
+    spec: &ClusterSpec,
+    policy: Option<&VirtualClusterPolicySpec>,
+) -> BTreeMap<String, String> {
     let imposed = policy.map(|policy| &policy.default_node_selector).filter(|labels| !labels.is_empty());
-    imposed.unwrap_or(&spec.node_selector)
+    let mut selector = imposed.unwrap_or(&spec.node_selector).clone();
+    let required = policy.and_then(|policy| policy.nodes.as_ref()).map(|nodes| &nodes.required_selector);
+    selector.extend(required.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+    selector
+}
+
+/// What puts the cluster's own pods on nodes, and how: the selector, the taints that the policy has every pod tolerate, the
+/// runtime and the users. The policy's word goes before the Cluster's.
+pub fn place(pod: &mut Value, spec: &ClusterSpec, policy: Option<&VirtualClusterPolicySpec>) {
+    let selector = Some(node_selector(spec, policy)).filter(|selector| !selector.is_empty());
+    set(pod, "nodeSelector", selector);
+    let tolerations = policy.and_then(|policy| policy.nodes.as_ref()?.tolerations.as_ref());
+    let required = tolerations.into_iter().flat_map(|tolerations| &tolerations.required);
+    let tolerations: Vec<Value> = required.map(toleration).collect();
+    set(pod, "tolerations", Some(tolerations).filter(|tolerations| !tolerations.is_empty()));
+    let priority = policy.and_then(|policy| policy.default_priority_class.as_ref());
+    let priority = priority.or(spec.priority_class.as_ref()).filter(|name| !name.is_empty());
+    set(pod, "priorityClassName", priority);
+    let runtime = policy.and_then(|policy| policy.runtime_class_name.as_ref());
+    set(pod, "runtimeClassName", runtime.or(spec.runtime_class_name.as_ref()));
+    set(pod, "hostUsers", policy.and_then(|policy| policy.host_users).or(spec.host_users));
+}
+
+fn toleration(required: &RequiredToleration) -> Value {
+    let operator = if required.value.is_some() { "Equal" } else { "Exists" };
+    let mut toleration = json!({ "key": required.key, "operator": operator });
+    set(&mut toleration, "value", required.value.as_ref());
+    set(&mut toleration, "effect", required.effect.map(TaintEffect::as_str));
+    toleration
 }
 
 /// How many pods a virtual kubelet is to have: one until its cluster has been usable, so that nothing is slowed down that
@@ -256,13 +286,9 @@ pub fn deployment(site: &Site, inputs: &Inputs<'_>) -> Manifest {
         let secrets: Vec<_> = images.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
         pod["imagePullSecrets"] = json!(secrets);
     }
-    let node_selector = node_selector(spec, policy);
-    set(&mut pod, "nodeSelector", (!node_selector.is_empty()).then_some(node_selector));
+    place(&mut pod, spec, policy);
     let affinity = policy.and_then(|policy| policy.default_agent_affinity.as_ref());
     set(&mut pod, "affinity", affinity.or(spec.agent_affinity.as_ref()));
-    let priority = policy.and_then(|policy| policy.default_priority_class.as_ref());
-    let priority = priority.or(spec.priority_class.as_ref()).filter(|name| !name.is_empty());
-    set(&mut pod, "priorityClassName", priority);
     let body = json!({ "spec": {
         "replicas": replicas,
         // One by one, and no pod more than a quota may have been made for.

@@ -1,6 +1,6 @@
 //! The StatefulSet of the k3s servers.
 
-use super::{Kind, Manifest, Site, certificates, service, set};
+use super::{Kind, Manifest, Site, certificates, kubelet, service, set};
 use crate::args::Images;
 use k3k_api::labels::{self, component};
 use k3k_api::v1beta1::{ClusterSpec, MountRole, Storage, VirtualClusterPolicySpec};
@@ -102,19 +102,9 @@ fn pod(site: &Site, inputs: &Inputs<'_>) -> Value {
             inputs.images.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
         pod["imagePullSecrets"] = json!(secrets);
     }
-    let node_selector =
-        policy.map(|policy| &policy.default_node_selector).filter(|labels| !labels.is_empty());
-    let node_selector = node_selector.or(Some(&spec.node_selector)).filter(|labels| !labels.is_empty());
-    set(&mut pod, "nodeSelector", node_selector);
-    let priority = policy.and_then(|policy| policy.default_priority_class.as_ref());
-    let priority = priority.or(spec.priority_class.as_ref()).filter(|name| !name.is_empty());
-    set(&mut pod, "priorityClassName", priority);
+    kubelet::place(&mut pod, spec, policy);
     let affinity = policy.and_then(|policy| policy.default_server_affinity.as_ref());
     set(&mut pod, "affinity", affinity.or(spec.server_affinity.as_ref()));
-    let runtime = policy.and_then(|policy| policy.runtime_class_name.as_ref());
-    set(&mut pod, "runtimeClassName", runtime.or(spec.runtime_class_name.as_ref()));
-    let host_users = policy.and_then(|policy| policy.host_users);
-    set(&mut pod, "hostUsers", host_users.or(spec.host_users));
     set(&mut pod, "resources", spec.server_resources.as_ref());
     let defaults = json!({ "seccompProfile": { "type": "RuntimeDefault" } });
     pod["securityContext"] = over(defaults, spec.pod_security_context.as_ref());
