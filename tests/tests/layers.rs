@@ -32,7 +32,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
 ];
 
 /// Folders and files of pure decisions.
-const PURE: [&str; 16] = [
+const PURE: [&str; 22] = [
     "controller/api/src",
     "controller/translate/src",
     "controller/kubelet/src/pods/decide.rs",
