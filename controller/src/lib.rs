@@ -169,7 +169,7 @@ pub async fn reconcile_policies(
     identity: String,
     shutdown: CancellationToken,
 ) {
-    let (caches, controller, sweep) = policy::watch::watches(&client);
+    let (caches, controller, sweep) = policy::watch::watches(&client, &args.namespace);
     let context = Arc::new(policy::Context {
         namespace: args.namespace.clone(),
         host: Host::new(client.clone(), args.namespace.clone()),

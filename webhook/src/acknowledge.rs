@@ -1,6 +1,7 @@
 //! Saying by which generations of which policies this replica decides, in a Lease of its own. The controller reports a policy as observed
 //! when every replica that may be asked has said so; from then on nothing gets in that the new generation refuses.
 
+use crate::lookup::Lookup;
 use k3k_api::{labels, managers};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams};
@@ -13,6 +14,9 @@ use tokio::sync::watch::Receiver;
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long an API server takes at most to write what it has been allowed to: it is the last thing that it does.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// Tells the controller.
 pub struct Acknowledge {
     /// How to reach the API server.
@@ -23,18 +27,22 @@ pub struct Acknowledge {
     pub identity: String,
     /// The pod's UID; its Lease goes with it.
     pub uid: Option<String>,
-    /// Generations by the names of policies.
-    pub generations: Receiver<BTreeMap<String, i64>>,
+    /// What is known of policies.
+    pub lookup: Lookup,
 }
 
 impl Acknowledge {
     /// Says what is known, whenever it changes. Ends when nothing more will be known.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let mut generations: Receiver<BTreeMap<String, i64>> = self.lookup.generations();
         loop {
-            let known = self.generations.borrow_and_update().clone();
+            let known = generations.borrow_and_update().clone();
+            // What was answered by an earlier generation has to be written, too, before this one is said to hold.
+            self.lookup.drained().await;
+            tokio::time::sleep(SETTLE).await;
             match self.say(&known).await {
                 Ok(()) => {
-                    if self.generations.changed().await.is_err() {
+                    if generations.changed().await.is_err() {
                         return;
                     }
                 }

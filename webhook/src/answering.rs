@@ -38,6 +38,7 @@ pub struct Answering {
 impl Answering {
     /// Answers before `deadline`, as far as registries are concerned.
     pub async fn decide(&self, request: &Request<'_>, phase: Phase, deadline: Instant) -> Decision {
+        let _epoch = self.lookup.enter();
         match self.try_decide(request, phase, deadline).await {
             Ok(decision) => decision,
             Err(error) => Decision::undecided(error.to_string()),

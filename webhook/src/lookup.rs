@@ -20,7 +20,11 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How often requests are counted that are waited for. They last milliseconds, seldom seconds.
+const DRAIN_STEP: Duration = Duration::from_millis(20);
 
 /// Only the metadata of namespaces is read.
 type NamespaceMeta = PartialObjectMeta<Namespace>;
@@ -32,7 +36,12 @@ pub struct Lookup {
     namespaces: Store<NamespaceMeta>,
     index: Arc<RwLock<Index>>,
     generations: Arc<watch::Sender<BTreeMap<String, i64>>>,
+    epoch: Arc<RwLock<Arc<()>>>,
 }
+
+/// Held by a request that may rest on what was known when it began.
+#[derive(Clone, Debug)]
+pub struct Epoch(#[expect(dead_code, reason = "counted, not read")] Arc<()>);
 
 /// What could not be found out. Never to be read as "nothing speaks against it".
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +69,7 @@ impl Lookup {
             namespaces,
             index: Arc::default(),
             generations: Arc::new(watch::Sender::default()),
+            epoch: Arc::default(),
         };
         let follow_namespaces = watcher(Api::<NamespaceMeta>::all(client.clone()), ours)
             .default_backoff()
@@ -96,6 +106,19 @@ impl Lookup {
     /// Generations of policies, by name, by which this replica decides. Told whenever they change.
     pub fn generations(&self) -> watch::Receiver<BTreeMap<String, i64>> {
         self.generations.subscribe()
+    }
+
+    /// To be held while a request is answered.
+    pub fn enter(&self) -> Epoch {
+        Epoch(self.epoch.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Waits until no request is being answered that began before now.
+    pub async fn drained(&self) {
+        let before = std::mem::take(&mut *self.epoch.write().unwrap_or_else(PoisonError::into_inner));
+        while Arc::strong_count(&before) > 1 {
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
     }
 
     /// What governs `namespace`. An empty name is governed by the defaults.

@@ -73,7 +73,7 @@ pub async fn run(args: Args, mut config: Config, shutdown: CancellationToken) ->
         namespace: args.namespace.clone(),
         identity: args.identity.clone(),
         uid: args.uid.clone(),
-        generations: lookup.generations(),
+        lookup: lookup.clone(),
     };
     let resolver = resolver(&args, registry::Metrics::register(&mut registry))?;
     let names = Names::new(&args.service, &args.namespace, &args.serving_names);

@@ -17,6 +17,8 @@ pub const ACCEPTED: &str = "Accepted";
 pub const NATIVE_OBJECTS_READY: &str = "NativeObjectsReady";
 /// Type, of a policy: NetworkPolicies keep its namespaces apart from the others.
 pub const ISOLATED: &str = "Isolated";
+/// Type, of a policy: every replica of the webhook decides by it.
+pub const ENFORCED: &str = "Enforced";
 
 /// Reasons of a policy's conditions.
 pub mod policy_reason {
@@ -24,6 +26,10 @@ pub mod policy_reason {
     pub const VALID: &str = "Valid";
     /// A field cannot be followed; the message names it.
     pub const INVALID: &str = "Invalid";
+    /// Every replica of the webhook has read it.
+    pub const ENFORCED: &str = "Enforced";
+    /// Some replica of the webhook has not read it yet; the message names it.
+    pub const REPLICAS_BEHIND: &str = "ReplicasBehind";
     /// Everything is there.
     pub const APPLIED: &str = "Applied";
     /// No namespace carries the policy's label.

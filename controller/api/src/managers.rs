@@ -7,6 +7,8 @@ pub const CONTROLLER_NESTED: &str = "k3k-controller-nested";
 /// The controller, for what it makes of a policy in the host. Not [`CONTROLLER`]: both write labels of the same namespaces,
 /// and each takes back only its own.
 pub const POLICY: &str = "k3k-policy-controller";
+/// The controller, for what it counts of objects that break policies.
+pub const AUDIT: &str = "k3k-policy-audit";
 /// The virtual kubelet, for the host copies of tenants' objects and for nested nodes.
 pub const KUBELET: &str = "k3k-kubelet";
 /// The webhook, for its certificate and the `caBundle` of its registration.

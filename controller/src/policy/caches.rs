@@ -5,6 +5,7 @@ use super::build::network::Surroundings;
 use super::build::pod_security;
 use super::build::{Kind, Owner};
 use super::cidr::Cidr;
+use super::replicas::Replicas;
 use k3k_api::labels;
 use k3k_api::managers;
 use k3k_api::v1beta1::{Cluster, VirtualClusterPolicySpec};
@@ -33,6 +34,8 @@ pub struct Caches {
     pub storage_classes: Store<PartialObjectMeta<StorageClass>>,
     /// Where the host's API is.
     pub endpoints: Store<EndpointSlice>,
+    /// The webhook's replicas.
+    pub replicas: Replicas,
     /// What was made of policies.
     pub owned: Vec<(Kind, Store<DynamicObject>)>,
     /// Whether each has been listed.
@@ -51,6 +54,7 @@ impl Caches {
             let _ = self.nodes.wait_until_ready().await;
             let _ = self.storage_classes.wait_until_ready().await;
             let _ = self.endpoints.wait_until_ready().await;
+            self.replicas.ready().await;
             for (_, store) in &self.owned {
                 let _ = store.wait_until_ready().await;
             }

@@ -4,6 +4,7 @@
 //! and Pod Security labels. What is finer than these is the webhook's.
 
 pub mod apply;
+pub mod audit;
 pub mod budget;
 pub mod build;
 pub mod caches;
@@ -13,6 +14,7 @@ pub mod mode;
 pub mod observe;
 pub mod plan;
 pub mod reconcile;
+pub mod replicas;
 pub mod settled;
 pub mod status;
 pub mod sweep;

@@ -2,7 +2,7 @@
 
 use super::budget::Amounts;
 use super::build::network::Surroundings;
-use super::build::{Manifest, Owner, limits, network, pod_security, quota};
+use super::build::{Manifest, Owner, limits, network, pod_security, pull_secrets, quota};
 use super::{budget, mode};
 use jiff::Timestamp;
 use k3k_api::v1beta1::VirtualClusterPolicySpec;
@@ -28,6 +28,7 @@ pub fn objects(inputs: &Inputs<'_>, namespace: &str) -> Vec<Manifest> {
     let mut objects = network::policies(owner, namespace, spec, around);
     objects.extend(quota::quotas(owner, namespace, spec, storage_classes));
     objects.extend(limits::limit_range(owner, namespace, spec));
+    objects.extend(pull_secrets::role_binding(owner, namespace, spec, &around.controller));
     objects
 }
 

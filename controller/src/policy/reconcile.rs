@@ -80,6 +80,7 @@ async fn converge(context: &Context, policy: &VirtualClusterPolicy) -> Result<Ac
     let mut outcome = Outcome {
         invalid: network::excepted(&policy.spec).err(),
         namespaces: bound(context, &owner.name),
+        behind: context.caches.replicas.behind(&owner.name, policy.metadata.generation.unwrap_or_default()),
         ..Outcome::default()
     };
     let errors = follow(context, &owner, &policy.spec, &mut outcome, now).await;

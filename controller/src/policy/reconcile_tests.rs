@@ -90,6 +90,7 @@ async fn once(
             nodes: filled(&[]),
             storage_classes: filled(&[]),
             endpoints: filled(&[]),
+            replicas: super::super::replicas::Replicas { leases: filled(&[]), slices: filled(&[]) },
             owned: Kind::ALL.into_iter().map(|kind| owned(kind, present)).collect(),
             ready: tokio::sync::OnceCell::new(),
         },

@@ -19,6 +19,9 @@ pub fn is_settled(present: &DynamicObject, manifest: &Manifest) -> bool {
             Kind::NetworkPolicy => same(&present.data["spec"], &wanted["spec"]),
             // More would only take away; and the host adds defaults.
             Kind::ResourceQuota | Kind::LimitRange => has(&present.data["spec"], &wanted["spec"]),
+            Kind::RoleBinding => {
+                ["roleRef", "subjects"].iter().all(|key| same(&present.data[key], &wanted[key]))
+            }
         }
 }
 

@@ -5,7 +5,7 @@ use super::error::Error;
 use super::{Context, build::network};
 use jiff::Timestamp;
 use k3k_api::conditions::{
-    self, ACCEPTED, ISOLATED, NATIVE_OBJECTS_READY, Status, condition, policy_reason as reason,
+    self, ACCEPTED, ENFORCED, ISOLATED, NATIVE_OBJECTS_READY, Status, condition, policy_reason as reason,
 };
 use k3k_api::managers;
 use k3k_api::v1beta1::policy::BoundNamespace;
@@ -38,14 +38,17 @@ pub struct Outcome {
     pub labels_of_others: Vec<String>,
     /// Whether the ranges of pod addresses are known.
     pub pod_ranges_known: bool,
+    /// Replicas of the webhook that do not decide by this generation yet.
+    pub behind: Vec<String>,
 }
 
 /// The generation from which on nothing is admitted that the policy refuses.
 ///
-/// Everything that the promise rests on comes together here: so far that all objects are in place. Otherwise the earlier
-/// promise is kept as it is.
+/// Everything that the promise rests on comes together here: that all objects are in place, and that every replica of the webhook that may be
+/// asked decides by it. Otherwise the earlier promise is kept as it is.
 pub fn observed_generation(before: Option<i64>, generation: Option<i64>, outcome: &Outcome) -> Option<i64> {
-    if outcome.failure.is_none() && outcome.invalid.is_none() { generation } else { before }
+    let kept = outcome.failure.is_none() && outcome.invalid.is_none() && outcome.behind.is_empty();
+    if kept { generation } else { before }
 }
 
 /// The status after a reconcile.
@@ -68,6 +71,19 @@ pub fn status(
     let ready = made(NATIVE_OBJECTS_READY, status, word, message);
     let (status, word, message) = isolated(spec, outcome);
     let isolated = made(ISOLATED, status, word, message);
+    let enforced = match outcome.behind.as_slice() {
+        [] => (
+            Status::True,
+            reason::ENFORCED,
+            "Every replica of the webhook decides by this generation".to_owned(),
+        ),
+        behind => (
+            Status::False,
+            reason::REPLICAS_BEHIND,
+            format!("Still deciding by an earlier generation: {}", several(behind)),
+        ),
+    };
+    let enforced = made(ENFORCED, enforced.0, enforced.1, enforced.2);
     let clusters: u32 = outcome.namespaces.iter().map(|namespace| namespace.clusters).sum();
     let count = outcome.namespaces.len();
     let problem = [&accepted, &ready].into_iter().find(|condition| condition.status != "True");
@@ -81,7 +97,7 @@ pub fn status(
         observed_generation: observed_generation(before.observed_generation, generation, outcome),
         last_update_time: before.last_update_time.clone(),
         summary: Some(summary),
-        conditions: conditions::merge(&before.conditions, [accepted, ready, isolated]),
+        conditions: conditions::merge(&before.conditions, [accepted, ready, isolated, enforced]),
         namespaces: outcome.namespaces.iter().take(MOST_NAMESPACES).cloned().collect(),
         // Somebody else's to count.
         violations: before.violations.clone(),
@@ -150,8 +166,9 @@ fn event(before: &VirtualClusterPolicyStatus, after: &VirtualClusterPolicyStatus
     };
     let news = [ACCEPTED, NATIVE_OBJECTS_READY].into_iter().filter_map(changed);
     // A failure is told first; that all is well again, only if it was not.
-    let was_well =
-        before.conditions.iter().all(|condition| condition.type_ == ISOLATED || condition.status == "True");
+    let was_well = before.conditions.iter().all(|condition| {
+        matches!(condition.type_.as_str(), ISOLATED | ENFORCED) || condition.status == "True"
+    });
     let mut news: Vec<Condition> = news.filter(|condition| condition.status != "True" || !was_well).collect();
     news.sort_by_key(|condition| condition.status == "True");
     let news = news.into_iter().next()?;
@@ -175,11 +192,14 @@ pub async fn publish(
     if before == after {
         return Ok(());
     }
+    let mut told = after.clone();
+    // Somebody else's to count, see `audit`.
+    told.violations = None;
     let patch = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "VirtualClusterPolicy",
         // With the UID, a policy that is gone is not brought back.
         "metadata": { "name": owner.name, "uid": owner.uid },
-        "status": after,
+        "status": told,
     });
     let policies: Api<PartialObjectMeta<VirtualClusterPolicy>> = Api::all(context.client.clone());
     match apply::apply_status(&policies, managers::POLICY, &owner.name, patch).await {

@@ -32,7 +32,12 @@ fn all_is_well() {
     let status = made(&VirtualClusterPolicyStatus::default(), &json!({}), &outcome());
     assert_eq!(
         told(&status),
-        ["Accepted=True Valid", "NativeObjectsReady=True Applied", "Isolated=True NetworkPolicies"]
+        [
+            "Accepted=True Valid",
+            "NativeObjectsReady=True Applied",
+            "Isolated=True NetworkPolicies",
+            "Enforced=True Enforced"
+        ]
     );
     assert_eq!(status.observed_generation, Some(2));
     assert_eq!(status.summary.as_deref(), Some("1 namespace, 2 clusters"));
@@ -56,6 +61,10 @@ fn a_generation_is_observed_when_all_is_in_place() {
     assert_eq!(status.summary.as_deref(), Some("1 namespace, 2 clusters; NameTaken"));
     let invalid = Outcome { invalid: Some("spec.x".into()), ..outcome() };
     assert_eq!(observed_generation(Some(1), Some(2), &invalid), Some(1));
+    // A replica of the webhook that has not read it yet would still let something in.
+    let behind = Outcome { behind: vec!["k3k-webhook-1".into()], ..outcome() };
+    assert_eq!(observed_generation(Some(1), Some(2), &behind), Some(1));
+    assert_eq!(told(&made(&before, &json!({}), &behind))[3], "Enforced=False ReplicasBehind");
 }
 
 #[rstest]

@@ -3,6 +3,7 @@
 use super::build::Kind;
 use super::build::network::Surroundings;
 use super::caches::{Caches, bound_to, surroundings};
+use super::replicas::Replicas;
 use super::{Context, Guarded, reconcile};
 use crate::cluster::restart;
 use crate::cluster::watch::contents;
@@ -11,6 +12,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k3k_api::labels;
 use k3k_api::managers;
 use k3k_api::v1beta1::Cluster;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, NodeSpec, NodeStatus};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -58,7 +60,7 @@ impl Bell {
 }
 
 /// The caches, the controller that fills them when it runs, and what says that there may be something to sweep.
-pub fn watches(client: &Client) -> (Caches, Controller<Guarded>, Arc<Notify>) {
+pub fn watches(client: &Client, system: &str) -> (Caches, Controller<Guarded>, Arc<Notify>) {
     let (policies, writer) = reflector::store::<Guarded>();
     let (more, asked) = mpsc::unbounded();
     let sweep = Arc::new(Notify::new());
@@ -80,10 +82,11 @@ pub fn watches(client: &Client) -> (Caches, Controller<Guarded>, Arc<Notify>) {
     let (clusters, controller) = watch_clusters(client, controller, &namespaces);
     let (nodes, endpoints, controller) = watch_network(client, controller, &bell);
     let (storage_classes, controller) = watch_storage_classes(client, controller, &bell);
+    let (replicas, controller) = watch_replicas(client, controller, &bell, system);
     let (owned, controller) = watch_owned(client, controller, &namespaces, &bell);
     let ready = OnceCell::new();
     (
-        Caches { policies, namespaces, clusters, nodes, storage_classes, endpoints, owned, ready },
+        Caches { policies, namespaces, clusters, nodes, storage_classes, endpoints, replicas, owned, ready },
         controller,
         sweep,
     )
@@ -244,6 +247,35 @@ fn watch_storage_classes(
 
 type Owned = Vec<(Kind, Store<DynamicObject>)>;
 
+/// A policy counts as observed when every replica of the webhook decides by it.
+fn watch_replicas(
+    client: &Client,
+    controller: Controller<Guarded>,
+    bell: &Bell,
+    system: &str,
+) -> (Replicas, Controller<Guarded>) {
+    let (leases, lease_writer) = reflector::store::<PartialObjectMeta<Lease>>();
+    let theirs = watcher::Config::default().labels(&format!("{}=true", labels::WEBHOOK_REPLICA));
+    let said = watcher(Api::<PartialObjectMeta<Lease>>::namespaced(client.clone(), system), theirs)
+        .backoff(restart::after_errors())
+        .modify(|lease| lease.metadata.managed_fields = None)
+        .reflect(lease_writer)
+        .touched_objects();
+    let rung = bell.clone();
+    let controller = controller.watches_stream(said, move |_: PartialObjectMeta<Lease>| rung.all());
+
+    let (slices, slice_writer) = reflector::store::<EndpointSlice>();
+    let service = watcher::Config::default().labels("kubernetes.io/service-name=k3k-webhook");
+    let there = watcher(Api::<EndpointSlice>::namespaced(client.clone(), system), service)
+        .backoff(restart::after_errors())
+        .modify(|slice| trim_metadata(&mut slice.metadata))
+        .reflect(slice_writer)
+        .touched_objects();
+    let rung = bell.clone();
+    let controller = controller.watches_stream(there, move |_: EndpointSlice| rung.all());
+    (Replicas { leases, slices }, controller)
+}
+
 fn watch_owned(
     client: &Client,
     mut controller: Controller<Guarded>,
@@ -363,6 +395,7 @@ pub async fn run(
     tokio::select! {
         () = running => {}
         () = super::sweep::run(&context, &sweep) => {}
+        () = super::audit::run(&context) => {}
         () = shutdown.cancelled() => {}
     }
 }

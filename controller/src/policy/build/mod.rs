@@ -3,6 +3,7 @@
 pub mod limits;
 pub mod network;
 pub mod pod_security;
+pub mod pull_secrets;
 pub mod quota;
 
 use crate::cluster::build::hash;
@@ -11,6 +12,7 @@ use k3k_api::names;
 use k3k_api::v1beta1::{GROUP, VERSION};
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt;
 use kube::api::ApiResource;
 use serde_json::{Value, json};
@@ -25,11 +27,14 @@ pub enum Kind {
     LimitRange,
     /// Whom pods may reach, and who may reach them.
     NetworkPolicy,
+    /// Who may read pull secrets.
+    RoleBinding,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::ResourceQuota, Self::LimitRange, Self::NetworkPolicy];
+    pub const ALL: [Self; 4] =
+        [Self::ResourceQuota, Self::LimitRange, Self::NetworkPolicy, Self::RoleBinding];
 
     /// Group, version and plural, for a client.
     pub fn resource(self) -> ApiResource {
@@ -37,6 +42,7 @@ impl Kind {
             Self::ResourceQuota => ApiResource::erase::<ResourceQuota>(&()),
             Self::LimitRange => ApiResource::erase::<LimitRange>(&()),
             Self::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
+            Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
         }
     }
 }
@@ -92,6 +98,13 @@ pub struct Manifest {
 impl Manifest {
     /// The object for `part` of a policy in `namespace`, see [`Owner::object`].
     pub fn new(owner: &Owner, namespace: &str, kind: Kind, part: &str, spec: &Value) -> Self {
+        let mut manifest = Self::bare(owner, namespace, kind, part);
+        manifest.object["spec"] = spec.clone();
+        manifest
+    }
+
+    /// The same without a `spec`, which not all kinds have.
+    pub fn bare(owner: &Owner, namespace: &str, kind: Kind, part: &str) -> Self {
         let (resource, name) = (kind.resource(), owner.object(part));
         let object = json!({
             "apiVersion": resource.api_version, "kind": resource.kind,
@@ -100,7 +113,6 @@ impl Manifest {
                 "labels": { labels::MANAGED_BY: labels::MANAGED_BY_POLICY, labels::POLICY_NAME: owner.name },
                 "ownerReferences": [owner.reference()],
             },
-            "spec": spec,
         });
         Self { kind, namespace: namespace.to_owned(), name, object }
     }
