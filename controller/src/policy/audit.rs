@@ -12,7 +12,7 @@ use k3k_runtime::apply;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{ApiResource, DynamicObject, ListParams, PartialObjectMeta};
-use kube::{Api, Resource as _};
+use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
