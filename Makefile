@@ -61,6 +61,10 @@ test: ## all tests: unit, snapshot, mock, real API server, krew, end to end on t
 	@tests/lab/requirements test
 	@tests/all
 
+.PHONY: bench-webhook
+bench-webhook: image ## how fast the webhook decides
+	@tests/lab/build && cargo bench --quiet --locked --package k3k-tests --bench webhook
+
 .PHONY: bench
 bench: lab ## how fast and how small, beside the bare server pod
 	@K3K_BIN="$(CURDIR)/$(BINARIES_DIR)" tests/lab/in-host tests/bench
