@@ -33,6 +33,8 @@ fn contains(whole: &Value, part: &Value) -> bool {
 #[case("manifests/examples/virtual-server.yaml")]
 #[case("manifests/examples/hcp-server.yaml")]
 #[case("manifests/examples/virtualclusterpolicy.yaml")]
+#[case("manifests/examples/policy-shared-nodes.yaml")]
+#[case("manifests/examples/policy-exclusive-nodes.yaml")]
 #[case("tests/tests/data/cluster-every-field.yaml")]
 #[case("tests/tests/data/policy-every-field.yaml")]
 #[tokio::test]
@@ -51,6 +53,9 @@ async fn manifests_apply_unchanged_and_come_back_whole(#[case] file: &str) -> Re
             serde_json::to_value(serde_json::from_value::<VirtualClusterPolicy>(stored.clone())?)?
         };
         assert_eq!(typed["spec"], stored["spec"]);
+        if manifest["kind"] == "VirtualClusterPolicy" {
+            k3k_policy::read_policy(&stored).context("the webhook would not understand it")?;
+        }
 
         // Again, as people do. (The resource version moves once: the default of `status` is stored with the first update.)
         let again = apply(&client, namespace, &manifest).await?;
