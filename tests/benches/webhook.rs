@@ -57,7 +57,12 @@ async fn main() -> Result<()> {
     let webhook = Webhook(
         Command::new(&program)
             .args([format!("--address=127.0.0.1:{port}"), format!("--admin-address=127.0.0.1:{admin}")])
-            .args(["--namespace=k3k-system", "--identity=bench", "--serving-name=localhost", "--log-level=warn"])
+            .args([
+                "--namespace=k3k-system",
+                "--identity=bench",
+                "--serving-name=localhost",
+                "--log-level=warn",
+            ])
             .env("KUBECONFIG", server.kubeconfig(ACCOUNT, None)?)
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
@@ -82,7 +87,10 @@ async fn main() -> Result<()> {
         count / took.as_secs_f64(),
         count / used.as_secs_f64()
     );
-    println!("resident with {POLICIES} policies and {NAMESPACES} namespaces: {} MiB at most (bar 30)", peak(pid)? / 1024);
+    println!(
+        "resident with {POLICIES} policies and {NAMESPACES} namespaces: {} MiB at most (bar 30)",
+        peak(pid)? / 1024
+    );
     Ok(())
 }
 
@@ -104,11 +112,24 @@ fn in_process() -> Result<()> {
         reads.push(started.elapsed());
         let started = Instant::now();
         let facts = Facts::new(&governing, Timestamp::UNIX_EPOCH);
-        let decided = decision::decide(&request, &objects, &Requester::Other, &facts, Phase::Validate, &Resolved::default());
+        let decided = decision::decide(
+            &request,
+            &objects,
+            &Requester::Other,
+            &facts,
+            Phase::Validate,
+            &Resolved::default(),
+        );
         times.push(started.elapsed());
         ensure!(decided.is_allowed(), "{:?}", decided.violations());
     }
-    report(&format!("decision of a large pod ({} KiB, 40 containers), read before (bar 100 µs)", body.len() / 1024), times);
+    report(
+        &format!(
+            "decision of a large pod ({} KiB, 40 containers), read before (bar 100 µs)",
+            body.len() / 1024
+        ),
+        times,
+    );
     report("reading it, strictly", reads);
     Ok(())
 }
@@ -161,7 +182,10 @@ fn request(number: usize, containers: usize) -> Vec<u8> {
         },
     })
     .to_string();
-    let head = format!("POST /validate?timeout=5s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /validate?timeout=5s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     [head.into_bytes(), body.into_bytes()].concat()
 }
 
@@ -234,7 +258,12 @@ enum Pace {
     Rate(u32, Duration),
 }
 
-async fn run(connector: &TlsConnector, port: u16, requests: &Arc<Vec<Vec<u8>>>, pace: Pace) -> Result<Vec<Duration>> {
+async fn run(
+    connector: &TlsConnector,
+    port: u16,
+    requests: &Arc<Vec<Vec<u8>>>,
+    pace: Pace,
+) -> Result<Vec<Duration>> {
     let mut tasks = tokio::task::JoinSet::new();
     let started = Instant::now() + Duration::from_millis(100);
     for number in 0..CONNECTIONS {
@@ -266,7 +295,8 @@ async fn connection(
             Pace::Free(end) if started.elapsed() >= end => break,
             Pace::Free(_) => Instant::now(),
             Pace::Rate(rate, end) => {
-                let due = started + Duration::from_secs(1) / rate * u32::try_from(turn * CONNECTIONS + number)?;
+                let due =
+                    started + Duration::from_secs(1) / rate * u32::try_from(turn * CONNECTIONS + number)?;
                 if due.duration_since(started) >= end {
                     break;
                 }
@@ -298,13 +328,19 @@ async fn answer(stream: &mut BufReader<TlsStream<TcpStream>>, buffer: &mut Vec<u
     }
     buffer.resize(length, 0);
     stream.read_exact(buffer).await?;
-    ensure!(buffer.windows(14).any(|part| part == b"\"allowed\":true"), "{}", String::from_utf8_lossy(buffer));
+    ensure!(
+        buffer.windows(14).any(|part| part == b"\"allowed\":true"),
+        "{}",
+        String::from_utf8_lossy(buffer)
+    );
     Ok(())
 }
 
 fn report(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
-    let at = |percent: usize| times.get(times.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default();
+    let at = |percent: usize| {
+        times.get(times.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
+    };
     println!("{what}: p50 {:?}, p99 {:?}, most {:?}, of {}", at(50), at(99), at(100), times.len());
 }
 
@@ -313,7 +349,8 @@ fn cpu(pid: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let after = stat.rsplit(") ").next().context("stat")?;
     let fields: Vec<&str> = after.split(' ').collect();
-    let ticks: u64 = fields.get(11).context("utime")?.parse::<u64>()? + fields.get(12).context("stime")?.parse::<u64>()?;
+    let ticks: u64 =
+        fields.get(11).context("utime")?.parse::<u64>()? + fields.get(12).context("stime")?.parse::<u64>()?;
     Ok(Duration::from_millis(ticks * 10))
 }
 

@@ -51,7 +51,7 @@ pub struct Args {
     #[arg(long = "serving-name", value_name = "NAME")]
     pub serving_names: Vec<String>,
 
-    /// A file with more authorities (PEM) that registries' certificates come from.
+    /// A file with more authorities (PEM) that registries' certificates come from, if it is there.
     #[arg(long, value_name = "FILE")]
     pub registry_ca: Option<std::path::PathBuf>,
 

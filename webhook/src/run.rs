@@ -152,9 +152,14 @@ fn resolver(args: &Args, metrics: registry::Metrics) -> Result<Resolver, Error> 
         ..registry::Options::default()
     };
     if let Some(path) = &args.registry_ca {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::Registries(format!("reading {}: {error}", path.display())))?;
-        options.trust(&text).map_err(|error| Error::Registries(format!("{}: {error}", path.display())))?;
+        match std::fs::read_to_string(path) {
+            Ok(text) => options
+                .trust(&text)
+                .map_err(|error| Error::Registries(format!("{}: {error}", path.display())))?,
+            // An optional volume: whoever needs no authorities of their own has none.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::Registries(format!("reading {}: {error}", path.display()))),
+        }
     }
     Resolver::new(options).map_err(|error| Error::Registries(error.to_string()))
 }
