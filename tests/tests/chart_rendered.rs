@@ -288,7 +288,11 @@ fn no_role_has_more_than_it_names() {
             let secrets = resources.iter().any(|resource| resource == "secrets");
             assert!(!(secrets && listing) || rule.resource_names.is_some(), "{role} lists Secrets");
             if rule.verbs.iter().any(|verb| verb == "bind") {
-                assert_eq!(rule.resource_names.unwrap(), ["k3k-kubelet"], "{role}");
+                assert_eq!(
+                    rule.resource_names.unwrap(),
+                    ["k3k-kubelet", "k3k-webhook-pull-secrets"],
+                    "{role}"
+                );
             }
         }
     }
@@ -299,5 +303,6 @@ fn no_role_has_more_than_it_names() {
 fn the_kubelets_role_is_not_bound_here() {
     for binding in of_kind("ClusterRoleBinding").iter().chain(&of_kind("RoleBinding")) {
         assert_ne!(binding["roleRef"]["name"], "k3k-kubelet");
+        assert_ne!(binding["roleRef"]["name"], "k3k-webhook-pull-secrets", "Secrets of all namespaces");
     }
 }
