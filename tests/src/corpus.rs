@@ -48,6 +48,9 @@ pub struct Entry {
     /// In which lists: all, if it is not said.
     #[serde(default)]
     pub lists: Vec<String>,
+    /// Whether the same is a warning in a template: not where the pod gets what it lacks.
+    #[serde(default = "yes")]
+    pub templates: bool,
     /// What else is known.
     #[serde(default)]
     pub facts: Facts,
@@ -170,6 +173,20 @@ pub struct Corpus {
     bases: BTreeMap<String, Value>,
 }
 
+fn yes() -> bool {
+    true
+}
+
+/// `object` as the API server hands it to admission.
+fn in_namespace(mut object: Value, namespace: &str) -> Value {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+        && !namespace.is_empty()
+    {
+        metadata.insert("namespace".to_owned(), namespace.into());
+    }
+    object
+}
+
 fn editor() -> String {
     "edit".to_owned()
 }
@@ -245,7 +262,9 @@ impl Corpus {
                 cases.push(self.placed(entry, container, place, expect)?);
             }
         }
-        for (group, kind, resource, path) in TEMPLATES {
+        // The copies of a virtual kubelet come of no templates.
+        let templates = if entry.templates && !entry.caller.starts_with("kubelet") { TEMPLATES } else { &[] };
+        for (group, kind, resource, path) in templates {
             if entry.lists.is_empty() || entry.lists.iter().any(|list| list == "containers") {
                 let pod = self.placed(entry, container, &PLACES[0], expect)?;
                 cases.push(template(&pod, (group, kind, resource, path), expect));
@@ -259,14 +278,20 @@ impl Corpus {
         let none = entry.object.base.is_none() && entry.object.object.is_none();
         let object = if none { None } else { Some(self.object(&entry.object)?) };
         let old = entry.old.as_ref().map(|old| self.object(&based(old, &entry.object))).transpose()?;
-        let operation =
-            request.operation.clone().unwrap_or_else(|| if old.is_some() { "UPDATE" } else { "CREATE" }.into());
+        let operation = request
+            .operation
+            .clone()
+            .unwrap_or_else(|| if old.is_some() { "UPDATE" } else { "CREATE" }.into());
         let kind = object.as_ref().or(old.as_ref()).map(described).unwrap_or_default();
-        let named = object.as_ref().or(old.as_ref()).and_then(|object| object.pointer("/metadata/name")?.as_str());
+        let named =
+            object.as_ref().or(old.as_ref()).and_then(|object| object.pointer("/metadata/name")?.as_str());
         let name = request.name.clone().unwrap_or_else(|| named.unwrap_or_default().to_owned());
         // An object that goes is the old one, and there is no other.
         let (object, old) = if operation == "DELETE" { (None, old.or(object)) } else { (object, old) };
-        let namespace = if kind.2 { USUAL_NAMESPACE } else { "" };
+        // A connection has no object here, and is to something in the namespace.
+        let namespace = if kind.2 || kind.1.is_empty() { USUAL_NAMESPACE } else { "" };
+        let placed = |object: Option<Value>| object.map(|object| in_namespace(object, namespace));
+        let (object, old) = (placed(object), placed(old));
         Ok(Case {
             label: entry.id.clone(),
             operation,
@@ -357,7 +382,8 @@ fn template(case: &Case, (group, kind, resource, path): Template, expect: Expect
         }
     }
     let whole = path.iter().rev().fold(template, |inner, key| json!({ *key: inner }));
-    let mut object = json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": "tried"}});
+    let mut object =
+        json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": "tried"}});
     merge(&mut object, &whole);
     Case {
         label: format!("{} as a {kind}", case.label),

@@ -57,8 +57,9 @@ fn every_row_is_there() -> Result<()> {
             refused.insert(entry.row().to_owned());
         }
         for rule in &entry.rules {
-            let is_known = k3k_policy::rules::ALL.iter().chain(k3k_policy::rules::GUARDS).any(|known| known == rule)
-                || [k3k_policy::MALFORMED, k3k_policy::POLICY_MISSING].contains(&rule.as_str());
+            let is_known =
+                k3k_policy::rules::ALL.iter().chain(k3k_policy::rules::GUARDS).any(|known| known == rule)
+                    || [k3k_policy::MALFORMED, k3k_policy::POLICY_MISSING].contains(&rule.as_str());
             ensure!(is_known, "{}: no rule {rule}", entry.id);
         }
     }
@@ -127,12 +128,7 @@ fn operation(name: &str) -> Result<Operation> {
 }
 
 /// Mutates and judges, as the webhooks do one after the other.
-fn tried(
-    corpus: &Corpus,
-    policies: &BTreeMap<String, Governing>,
-    entry: &Entry,
-    case: &Case,
-) -> Result<()> {
+fn tried(corpus: &Corpus, policies: &BTreeMap<String, Governing>, entry: &Entry, case: &Case) -> Result<()> {
     let governing = policies.get(entry.policy()).with_context(|| format!("no policy {}", entry.policy()))?;
     let (user, groups) = caller(&entry.caller);
     let requester = Requester::of(&user, &groups, &case.namespace, "k3k-system");
@@ -175,7 +171,11 @@ fn tried(
             if entry.container.is_some() {
                 // Some guards say nothing about templates: their pods are refused.
                 let by_policy = expected.iter().any(|rule| !k3k_policy::is_guard(rule));
-                ensure!(warned.is_subset(&expected) && warned.is_empty() <= !by_policy, "warned of {warned:?}: {}", what());
+                ensure!(
+                    warned.is_subset(&expected) && warned.is_empty() <= !by_policy,
+                    "warned of {warned:?}: {}",
+                    what()
+                );
                 return Ok(());
             }
             ensure!(!warned.is_empty() && warned == expected, "warned of {warned:?}: {}", what());

@@ -83,7 +83,7 @@ fn image(policy: &Policy, field: String, text: &str) -> Vec<Violation> {
     let mut found = Vec::new();
     if !policy.images.allowed_registries.is_empty()
         && policy.registry(&reference).is_none()
-        && policy.pinned(&reference).is_none()
+        && !policy.is_pinned(&reference)
     {
         let allowed: Vec<String> = policy
             .images

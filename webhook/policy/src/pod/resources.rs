@@ -75,6 +75,10 @@ fn readable(subject: &Subject<'_>) -> Vec<Violation> {
         .into_iter()
         .filter_map(|(field, name, amount)| match Quantity::try_from(amount) {
             Err(error) => Some(Violation::new(rules::PER_POD, field.clone(), format!("{field}: {error}"))),
+            Ok(quantity) if quantity.is_negative() => {
+                let message = format!("{field} is {:?}, which is less than nothing", amount.0);
+                Some(Violation::new(rules::PER_POD, field, message))
+            }
             Ok(quantity)
                 if name == "memory" && !quantity.is_zero() && quantity.to_integer() < LEAST_MEMORY =>
             {

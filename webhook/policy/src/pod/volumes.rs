@@ -54,6 +54,13 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
                     &policy.title(),
                     &allowed,
                 ));
+            } else if *kind == VolumeType::Ephemeral {
+                let template = value.get("volumeClaimTemplate").unwrap_or(&Value::Null);
+                found.extend(crate::objects::claim_spec(
+                    template,
+                    &format!("{field}.volumeClaimTemplate."),
+                    policy,
+                ));
             } else if *kind == VolumeType::Csi {
                 let driver = value.get("driver").and_then(Value::as_str).unwrap_or_default();
                 let drivers = &policy.pod_security.csi_drivers;
