@@ -246,10 +246,8 @@ pub fn nested(pod: &Value, source: Source<'_>, policy: &Policy, now: Timestamp) 
     }
     let completed =
         crate::mutate::pod(&own, policy, role, crate::mutate::Stage::New, &crate::mutate::Digests::new());
-    let subject = match Subject::pod(&completed) {
-        Ok(subject) => subject,
-        Err(_) => return Vec::new(), // its own API server says it better
-    };
+    // Of what cannot be read, the cluster's own API server says it better.
+    let Ok(subject) = Subject::pod(&completed) else { return Vec::new() };
     let mut found = pod::check(&subject, policy, role);
     found.retain(|violation| {
         violation.rule != crate::rules::UNKNOWN

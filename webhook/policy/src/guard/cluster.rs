@@ -35,14 +35,12 @@ pub(super) fn check(question: &Question<'_>) -> Vec<Violation> {
     let name = cluster.pointer("/metadata/name").and_then(Value::as_str).unwrap_or(question.name);
     secrets(spec, name, &mut found);
     powers(spec, &mut found);
-    if let Some(version) = spec.get("version").and_then(Value::as_str).filter(|version| !version.is_empty()) {
-        if !is_version(version) {
-            refuse(
-                &mut found,
-                "spec.version".to_owned(),
-                format!("{version:?} is not the tag of a version, such as v1.33.1-k3s1"),
-            );
-        }
+    if let Some(version) = spec.get("version").and_then(Value::as_str)
+        && !version.is_empty()
+        && !is_version(version)
+    {
+        let message = format!("{version:?} is not the tag of a version, such as v1.33.1-k3s1");
+        refuse(&mut found, "spec.version", &message);
     }
     if let Some(class) =
         spec.get("priorityClass").and_then(Value::as_str).filter(|class| class.starts_with("system-"))
@@ -53,8 +51,8 @@ pub(super) fn check(question: &Question<'_>) -> Vec<Violation> {
     found
 }
 
-fn refuse(found: &mut Vec<Violation>, field: String, message: String) {
-    found.push(Violation::new(CLUSTER, field.clone(), format!("{field}: {message}")));
+fn refuse(found: &mut Vec<Violation>, field: &str, message: &str) {
+    found.push(Violation::new(CLUSTER, field, format!("{field}: {message}")));
 }
 
 /// Secrets of other namespaces would be read with the controller's rights.
@@ -70,8 +68,8 @@ fn elsewhere(spec: &Value, namespace: &str, found: &mut Vec<Violation>) {
         {
             refuse(
                 found,
-                field,
-                format!(
+                &field,
+                &format!(
                     "a Secret in namespace {other:?} is out of reach: copy it into {namespace:?}, the cluster's namespace"
                 ),
             );
@@ -100,15 +98,15 @@ fn secrets(spec: &Value, cluster: &str, found: &mut Vec<Violation>) {
         {
             refuse(
                 found,
-                format!("spec.secretMounts[{index}].mountPath"),
-                format!("{path:?} is not an absolute path without dots"),
+                &format!("spec.secretMounts[{index}].mountPath"),
+                &format!("{path:?} is not an absolute path without dots"),
             );
         }
         if let Some(path) = mount.get("subPath").and_then(Value::as_str)
             && path.split('/').any(|part| part == "..")
         {
             let field = format!("spec.secretMounts[{index}].subPath");
-            refuse(found, field, format!("{path:?} goes up"));
+            refuse(found, &field, &format!("{path:?} goes up"));
         }
     }
     for (source, value) in spec.pointer("/customCAs/sources").and_then(Value::as_object).into_iter().flatten()
@@ -129,9 +127,9 @@ fn secrets(spec: &Value, cluster: &str, found: &mut Vec<Violation>) {
     for (field, name) in named {
         let Some(name) = name.as_str() else { continue };
         if is_own_secret(name) {
-            refuse(found, field, format!("{name:?} is one of k3k's own, which no cluster may use"));
+            refuse(found, &field, &format!("{name:?} is one of k3k's own, which no cluster may use"));
         } else if spelled_cluster(name).is_some_and(|other| other != cluster) {
-            refuse(found, field, format!("{name:?} is a copy that belongs to another cluster"));
+            refuse(found, &field, &format!("{name:?} is a copy that belongs to another cluster"));
         }
     }
 }
@@ -178,7 +176,7 @@ fn powers(spec: &Value, found: &mut Vec<Violation>) {
     let escalates = spec.pointer("/securityContext/allowPrivilegeEscalation") == Some(&Value::Bool(true));
     let escalation = escalates.then(|| "spec.securityContext.allowPrivilegeEscalation".to_owned());
     for field in beyond.into_iter().map(|finding| of_cluster(&finding.field)).chain(escalation) {
-        refuse(found, field, "only servers of clusters in mode virtual may have privileges".to_owned());
+        refuse(found, &field, "only servers of clusters in mode virtual may have privileges");
     }
 }
 

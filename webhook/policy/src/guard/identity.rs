@@ -32,9 +32,9 @@ fn reserved(question: &Question<'_>) -> Vec<Violation> {
     let mut found: Vec<Violation> = changed
         .into_iter()
         // Its own copies say what they are copies of.
-        .filter(|key| kubelet.is_none() || key.place != "metadata" || RESTRICTED.contains(&key.key.as_str()))
-        .map(|Key { place, kind, key }| {
-            let field = format!("{place}.{kind}[{key}]");
+        .filter(|key| kubelet.is_none() || key.place != "metadata" || RESTRICTED.contains(&key.name.as_str()))
+        .map(|Key { place, kind, name }| {
+            let field = format!("{place}.{kind}[{name}]");
             let message = format!("{field} is changed, but keys of k3k.io are written by k3k alone");
             Violation::new(LABELS, field, message)
         })
@@ -68,7 +68,7 @@ struct Key {
     place: String,
     /// `labels` or `annotations`.
     kind: &'static str,
-    key: String,
+    name: String,
 }
 
 /// What a virtual kubelet never writes.
@@ -107,7 +107,7 @@ fn metadata<'a>(object: &'a Value, place: &str, found: &mut BTreeMap<Key, &'a Va
     for kind in ["labels", "annotations"] {
         let map = object.get("metadata").and_then(|metadata| metadata.get(kind)).and_then(Value::as_object);
         for (key, value) in map.into_iter().flatten().filter(|(key, _)| labels::is_reserved(key)) {
-            found.insert(Key { place: place.to_owned(), kind, key: key.clone() }, value);
+            found.insert(Key { place: place.to_owned(), kind, name: key.clone() }, value);
         }
     }
 }

@@ -48,9 +48,11 @@ pub(super) fn references(question: &Question<'_>) -> Vec<Violation> {
     if question.operation == Operation::Delete || question.requester.is_trusted() {
         return Vec::new();
     }
-    const OWNERS: &str = "/metadata/ownerReferences";
     let list = |object: Option<&'_ Value>| -> Vec<Value> {
-        object.and_then(|object| object.pointer(OWNERS)?.as_array()).cloned().unwrap_or_default()
+        object
+            .and_then(|object| object.pointer("/metadata/ownerReferences")?.as_array())
+            .cloned()
+            .unwrap_or_default()
     };
     let before = list(question.old);
     let mut found = Vec::new();

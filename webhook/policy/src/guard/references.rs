@@ -176,7 +176,7 @@ fn collect<'a>(value: &'a Value, path: &str, named: &mut Vec<(String, &'a str)>)
                 let at = format!("{path}.{key}");
                 match (key.as_str(), inner) {
                     ("secretName" | "claimName", Value::String(name)) if !name.is_empty() => {
-                        named.push((at, name))
+                        named.push((at, name));
                     }
                     (
                         "configMap"
