@@ -127,8 +127,53 @@ fn operation(name: &str) -> Result<Operation> {
     })
 }
 
+/// What people are told: the field, what is found there, whose word it is and what it allows; and nothing of others.
+#[test]
+fn what_is_said_can_be_read() -> Result<()> {
+    let corpus = Corpus::read()?;
+    let policies = policies(&corpus)?;
+    let mut first: BTreeMap<&str, String> = BTreeMap::new();
+    let (mut odd, mut vague) = (BTreeSet::new(), BTreeSet::new());
+    for entry in corpus.entries.iter().filter(|entry| entry.elsewhere.is_none()) {
+        for case in corpus.cases(entry)? {
+            for violation in judged(&corpus, &policies, entry, &case)?.1 {
+                let Violation { rule, field, message, .. } = &violation;
+                if !is_sentence(message) || (!field.is_empty() && !message.contains(field.as_str())) {
+                    odd.insert(format!("{rule}: {message}"));
+                }
+                let titles = ["VirtualClusterPolicy \"", "the default policy"];
+                if !violation.is_guard() && !titles.iter().any(|title| message.contains(title)) {
+                    vague.insert(*rule);
+                }
+                if !entry.is_twin() && case.expect == Expect::Deny {
+                    first.entry(rule).or_insert_with(|| message.clone());
+                }
+            }
+        }
+    }
+    ensure!(odd.is_empty(), "{odd:#?}");
+    // What no policy needs to say.
+    let own = ["images.digest", "images.registries", "malformed", "network.ingressHosts", "resources.perPod"];
+    ensure!(vague == BTreeSet::from(own), "{vague:?}");
+    insta::assert_yaml_snapshot!("sentences", first);
+    Ok(())
+}
+
+/// No word is missing and none is there twice.
+fn is_sentence(message: &str) -> bool {
+    let words: Vec<&str> = message.split(' ').collect();
+    let whole = words.iter().all(|word| !word.is_empty()) && words.windows(2).all(|pair| pair[0] != pair[1]);
+    let ends = [" allows", " is", " only", " but", " or", " of", " and", " none", ":", "."];
+    whole && message.len() < 1500 && !ends.iter().any(|end| message.ends_with(end))
+}
+
 /// Mutates and judges, as the webhooks do one after the other.
-fn tried(corpus: &Corpus, policies: &BTreeMap<String, Governing>, entry: &Entry, case: &Case) -> Result<()> {
+fn judged(
+    corpus: &Corpus,
+    policies: &BTreeMap<String, Governing>,
+    entry: &Entry,
+    case: &Case,
+) -> Result<(Option<Value>, Vec<Violation>)> {
     let governing = policies.get(entry.policy()).with_context(|| format!("no policy {}", entry.policy()))?;
     let (user, groups) = caller(&entry.caller);
     let requester = Requester::of(&user, &groups, &case.namespace, "k3k-system");
@@ -155,6 +200,11 @@ fn tried(corpus: &Corpus, policies: &BTreeMap<String, Governing>, entry: &Entry,
         old: case.old.as_ref(),
     };
     let found = judge(&question, &facts);
+    Ok((mutated, found))
+}
+
+fn tried(corpus: &Corpus, policies: &BTreeMap<String, Governing>, entry: &Entry, case: &Case) -> Result<()> {
+    let (mutated, found) = judged(corpus, policies, entry, case)?;
     let of = |mode: EnforcementMode| -> BTreeSet<&str> {
         found.iter().filter(|violation| violation.mode == mode).map(|violation| violation.rule).collect()
     };

@@ -37,7 +37,8 @@ fn number(question: &Question<'_>, policy: &Policy, facts: &Facts<'_>) -> Vec<Vi
         return Vec::new();
     }
     let message = format!(
-        "the namespace holds a cluster already, and {} allows one (tenancy.clustersPerNamespace)",
+        "metadata.namespace is {:?}, which holds a cluster already, but {} allows one (tenancy.clustersPerNamespace)",
+        question.namespace,
         policy.title()
     );
     vec![Violation::new(rules::CLUSTERS, "metadata.namespace", message)]

@@ -73,7 +73,9 @@ pub(super) fn secret(question: &Question<'_>) -> Vec<Violation> {
         return vec![Violation::new(
             TOKENS,
             "type",
-            format!("a Secret with a token of ServiceAccount {account:?} cannot be made here"),
+            format!(
+                "type is \"kubernetes.io/service-account-token\", but no Secret gets a token of ServiceAccount {account:?} here"
+            ),
         )];
     }
     Vec::new()

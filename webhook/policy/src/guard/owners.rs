@@ -24,7 +24,7 @@ pub(super) fn scale(question: &Question<'_>) -> Vec<Violation> {
         return Vec::new();
     }
     let message = format!(
-        "{:?} belongs to a cluster's control plane: change spec.servers of the Cluster",
+        "spec.replicas of {:?} is changed, which belongs to a cluster's control plane: change spec.servers of the Cluster",
         question.name
     );
     vec![Violation::new(OWNERSHIP, "spec.replicas", message)]

@@ -24,17 +24,15 @@ pub(super) fn check(question: &Question<'_>) -> Vec<Violation> {
         && !question.requester.is_trusted()
     {
         let field = format!("metadata.labels[{}]", labels::COMPONENT);
-        found.push(Violation::new(
-            LABELS,
-            field,
-            "the pod calls itself part of a control plane, but no object of one owns it",
-        ));
+        let message = format!("{field} makes the pod part of a control plane, but no object of one owns it");
+        found.push(Violation::new(LABELS, field, message));
     }
     if *question.requester != Requester::Node
         && annotation(pod, MIRROR) != question.old.and_then(|old| annotation(old, MIRROR))
     {
         let field = format!("metadata.annotations[{MIRROR}]");
-        found.push(Violation::new(NODE_NAME, field, "mirror pods are made by nodes alone"));
+        let message = format!("{field} is changed, but mirror pods are made by nodes alone");
+        found.push(Violation::new(NODE_NAME, field, message));
     }
     let text = |field: &str| {
         pod.pointer(&format!("/spec/{field}")).and_then(Value::as_str).filter(|text| !text.is_empty())
@@ -123,6 +121,7 @@ pub(super) fn binding(question: &Question<'_>) -> Vec<Violation> {
         .and_then(|binding| binding.pointer("/target/name"))
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let message = format!("binding the pod to node {node:?} is for the host's scheduler");
+    let message =
+        format!("target.name is {node:?}, but which node a pod runs on is for the host's scheduler to say");
     vec![Violation::new(NODE_NAME, "target.name", message)]
 }

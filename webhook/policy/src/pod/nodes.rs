@@ -85,14 +85,13 @@ fn refused(subject: &Subject<'_>, policy: &Policy, allowed: &dyn Fn(&Toleration)
             .iter()
             .flat_map(|rule| rule.allowed.iter().map(|one| one.key.as_str()))
             .collect();
-        let title = policy.title();
-        Violation::of(
-            rules::TOLERATIONS,
-            format!("spec.tolerations[{index}]"),
-            &found,
-            &title,
-            &format!("only {}", any_of(&keys)),
-        )
+        let allowed = if keys.is_empty() {
+            "none but its own".to_owned()
+        } else {
+            format!("only {}, with the values that it says", any_of(&keys))
+        };
+        let field = format!("spec.tolerations[{index}]");
+        Violation::of(rules::TOLERATIONS, field, &found, &policy.title(), &allowed)
     })
     .collect()
 }
@@ -176,7 +175,7 @@ fn other_namespaces(field: &str, term: &Value, policy: &Policy, namespace: &str)
         }
         None => return None,
     };
-    let allowed = "affinities to pods of the same namespace only";
+    let allowed = "only affinities to pods of the same namespace";
     Some(Violation::of(rules::AFFINITY, field, &shown, &policy.title(), allowed))
 }
 

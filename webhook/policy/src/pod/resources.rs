@@ -133,7 +133,7 @@ fn sums(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
             let used = used(subject, resource)?;
             (used > *most).then(|| {
                 let message = format!(
-                    "the pod may use {used} of {resource}, counting all its containers, but {} allows at most {most}",
+                    "spec.containers: all containers of the pod together may use {used} of {resource}, but {} allows at most {most}",
                     policy.title()
                 );
                 Violation::new(rules::PER_POD, "spec.containers", message)

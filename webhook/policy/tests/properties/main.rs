@@ -1,9 +1,10 @@
 //! What holds for every object and every policy.
 
 mod arbitrary;
+mod policies;
 mod stricter;
 
-use arbitrary::{DIGEST, IMAGES, UNREADABLE, anything, other, pod, policy};
+use arbitrary::{DIGEST, IMAGES, UNREADABLE, anything, other, pod};
 use jiff::Timestamp;
 use k3k_api::v1beta1::policy::EnforcementMode;
 use k3k_policy::mutate::{self, Digests, Stage};
@@ -12,6 +13,7 @@ use k3k_policy::{
     Facts, Governing, Operation, Policy, Question, Requester, Source, Violation, judge, nested, read_policy,
     rules,
 };
+use policies::policy;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::Arc;
