@@ -273,11 +273,58 @@ proptest! {
     fn guards_hold_whatever_a_policy_says(pod in pod(), one in policy(), other in policy()) {
         let guards = |spec: &Value, now: &str| {
             let found = judged(spec, now, ("", "pods", &pod), &Requester::Other);
-            found.into_iter().filter(Violation::is_guard).collect::<Vec<_>>()
+            found.into_iter().filter(|one| rules::GUARDS.contains(&one.rule)).collect::<Vec<_>>()
         };
         let found = guards(&one, BEFORE);
         prop_assert_eq!(&found, &guards(&other, AFTER));
         prop_assert!(found.iter().all(|violation| violation.mode == EnforcementMode::Enforce));
+    }
+}
+
+/// What one rule refuses, no other rule that is only warned of makes invisible: these were found by hand.
+#[test]
+fn a_rule_hides_no_other() {
+    let modes = |area: &str, rule: &str| json!({"rules": [{"name": area, "mode": "Warn"}, {"name": rule, "mode": "Enforce"}]});
+    let unreadable = json!({"spec": {"containers": [{"name": "c", "image": UNREADABLE}]}});
+    let claim = json!({"spec": {"storageClassName": "slow"}});
+    let ephemeral = json!({"spec": {"containers": [], "volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": claim}}]}});
+    let cases = [
+        (
+            json!({"enforcement": modes("images.digest", "images.registries"),
+                   "images": {"allowedRegistries": [{"host": "docker.io"}]}}),
+            json!({"images": {"digest": "Require"}}),
+            unreadable,
+        ),
+        (
+            json!({"enforcement": modes("podSecurity.allowedVolumes", "workloads.storageClass"),
+                   "workloads": {"storageClasses": {"allowed": []}}, "podSecurity": {}}),
+            json!({"podSecurity": {"volumeTypes": ["ConfigMap"]}}),
+            ephemeral,
+        ),
+    ];
+    for (lax, more, pod) in cases {
+        let mut strict = lax.clone();
+        for (section, fields) in more.as_object().into_iter().flatten() {
+            for (field, value) in fields.as_object().into_iter().flatten() {
+                strict[section][field] = value.clone();
+            }
+        }
+        for spec in [lax, strict] {
+            let found = judged(&spec, BEFORE, ("", "pods", &pod), &Requester::Other);
+            assert!(!is_admitted(&found), "{spec}: {found:?}");
+        }
+    }
+}
+
+/// A policy that would rather look away changes nothing about guards.
+#[test]
+fn every_guard_is_one() {
+    for rule in rules::GUARDS {
+        assert!(k3k_policy::is_guard(rule), "{rule}");
+        assert_eq!(compiled(&json!({"enforcement": {"mode": "Audit"}})).mode(rule), EnforcementMode::Enforce);
+    }
+    for rule in rules::ALL {
+        assert!(!k3k_policy::is_guard(rule), "{rule}");
     }
 }
 
