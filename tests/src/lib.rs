@@ -5,6 +5,7 @@
 
 pub mod api_server;
 pub mod chart;
+pub mod corpus;
 pub mod lab;
 pub mod namespace;
 pub mod nested;

@@ -1,5 +1,6 @@
 //! From a question to all that speaks against it.
 
+use crate::clusters;
 use crate::governing::Governing;
 use crate::guard;
 use crate::objects;
@@ -71,8 +72,9 @@ pub fn judge(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation> {
         Governing::Default => &default,
         Governing::Named(policy) => policy,
         Governing::Missing { .. } | Governing::Unreadable { .. } => {
-            // Nothing that was there before is held up.
-            if question.operation == Operation::Create && is_governed(question) {
+            // Nothing that was there before is held up, unless it becomes something else.
+            let becomes = question.changes("/spec") && !question.requester.is_trusted();
+            if (question.operation == Operation::Create || becomes) && is_governed(question) {
                 found.push(ungoverned(facts.governing));
             }
             return found;
@@ -93,8 +95,11 @@ pub fn judge(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation> {
 
 fn is_governed(question: &Question<'_>) -> bool {
     matches!(
-        (question.group, question.resource),
-        ("", "pods" | "services" | "persistentvolumeclaims") | ("networking.k8s.io", "ingresses")
+        (question.group, question.resource, question.sub_resource),
+        ("", "pods", "" | "ephemeralcontainers" | "resize")
+            | ("", "services" | "persistentvolumeclaims", "")
+            | ("networking.k8s.io", "ingresses", "")
+            | ("k3k.io", "clusters", "")
     )
 }
 
@@ -121,9 +126,10 @@ fn by_policy<'a>(
     let found = match (question.group, question.resource, question.sub_resource) {
         ("", "pods", "" | "ephemeralcontainers" | "resize") => pod(question, policy),
         ("", "services", "") => objects::service(question, policy),
+        ("", "secrets" | "configmaps", "") => objects::metadata(question, policy),
         ("networking.k8s.io", "ingresses", "") => objects::ingress(question, policy, facts),
         ("", "persistentvolumeclaims", "") => objects::claim(question, policy),
-        ("k3k.io", "clusters", "") => guard::cluster_by_policy(question, policy),
+        ("k3k.io", "clusters", "") => clusters::check(question, policy, facts),
         _ => template(question, policy),
     };
     (found, source)
@@ -140,18 +146,36 @@ fn pod(question: &Question<'_>, policy: &Policy) -> Vec<Violation> {
     let Some(object) = question.object else { return Vec::new() };
     // A pod that is there, and does not change where rules look, stays as it is: it must be possible to remove its finalizers, label it and
     // report on it, also after its policy has become stricter.
-    let unchanged =
-        question.old.is_some_and(|old| old.get("spec") == object.get("spec") && old.get("spec").is_some());
-    if unchanged {
-        return Vec::new();
-    }
+    let unchanged = question.old.filter(|old| old.get("spec").is_some() && !question.changes("/spec"));
     match Subject::pod(object) {
+        // One that the API server has read before is not for us to refuse.
+        Err(_) if unchanged.is_some() => Vec::new(),
         Err(malformed) => vec![Violation::new(MALFORMED, malformed.path.clone(), malformed.to_string())],
+        Ok(subject) if unchanged.is_some() => relabelled(subject, unchanged, policy, Role::of(object)),
         Ok(subject) if question.sub_resource == "resize" => {
             pod::check_resize(&subject, policy, Role::of(object))
         }
         Ok(subject) => pod::check(&subject, policy, Role::of(object)),
     }
+}
+
+/// What the labels and annotations break that came to a pod that stays as it is otherwise.
+fn relabelled(
+    mut subject: Subject<'_>,
+    old: Option<&Value>,
+    policy: &Policy,
+    role: Role<'_>,
+) -> Vec<Violation> {
+    let before =
+        |kind: &str, key: &str| old.and_then(|old| old.get("metadata")?.get(kind)?.get(key)?.as_str());
+    subject.labels.retain(|key, value| before("labels", key) != Some(value));
+    subject.annotations.retain(|key, value| before("annotations", key) != Some(value));
+    if subject.labels.is_empty() && subject.annotations.is_empty() {
+        return Vec::new();
+    }
+    let mut found = pod::check(&subject, policy, role);
+    found.retain(|violation| violation.field.starts_with("metadata."));
+    found
 }
 
 /// A template makes pods that will be judged; its author is told early, and never held up. What the API server and we fill in when a pod is
@@ -164,15 +188,22 @@ fn template(question: &Question<'_>, policy: &Policy) -> Vec<Violation> {
         return Vec::new();
     }
     let role = Role::of(template);
-    let completed =
+    let mut completed =
         crate::mutate::pod(template, policy, role, crate::mutate::Stage::New, &crate::mutate::Digests::new());
+    if let Some(map) = completed.as_object_mut() {
+        crate::mutate::child(map, "metadata").insert("namespace".to_owned(), question.namespace.into());
+    }
     let Ok(subject) = Subject::pod(&completed) else { return Vec::new() };
     let prefix = path.trim_start_matches('/').replace('/', ".");
     pod::check(&subject, policy, role)
         .into_iter()
         .filter(|violation| !is_filled_in_later(violation, policy))
         .map(|violation| Violation {
-            message: format!("{prefix}.{}", violation.message),
+            message: if violation.message.starts_with(&violation.field) {
+                format!("{prefix}.{}", violation.message)
+            } else {
+                format!("{prefix}: {}", violation.message)
+            },
             field: format!("{prefix}.{}", violation.field),
             mode: violation.mode.min(EnforcementMode::Warn),
             ..violation
@@ -215,10 +246,8 @@ pub fn nested(pod: &Value, source: Source<'_>, policy: &Policy, now: Timestamp) 
     }
     let completed =
         crate::mutate::pod(&own, policy, role, crate::mutate::Stage::New, &crate::mutate::Digests::new());
-    let subject = match Subject::pod(&completed) {
-        Ok(subject) => subject,
-        Err(_) => return Vec::new(), // its own API server says it better
-    };
+    // Of what cannot be read, the cluster's own API server says it better.
+    let Ok(subject) = Subject::pod(&completed) else { return Vec::new() };
     let mut found = pod::check(&subject, policy, role);
     found.retain(|violation| {
         violation.rule != crate::rules::UNKNOWN

@@ -212,6 +212,11 @@ impl Policy {
         })
     }
 
+    /// Whether the policy itself names `image`, with no other digest than the one it says.
+    pub fn is_pinned(&self, image: &ImageReference) -> bool {
+        self.pinned(image).is_some_and(|digest| image.digest.as_deref().is_none_or(|named| named == digest))
+    }
+
     /// The digest that the policy itself says `image` has.
     pub fn pinned(&self, image: &ImageReference) -> Option<&str> {
         let tag = image.effective_tag()?;

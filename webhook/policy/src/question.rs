@@ -98,6 +98,13 @@ impl<'a> Question<'a> {
         self.group == group && self.resource == resource && self.sub_resource.is_empty()
     }
 
+    /// Whether what is at `pointer` comes or changes. What stays as it was is not looked at again: an object must be able to lose its
+    /// finalizers, also after rules have become stricter.
+    pub(crate) fn changes(&self, pointer: &str) -> bool {
+        let (Some(old), Some(object)) = (self.old, self.object) else { return true };
+        old.pointer(pointer) != object.pointer(pointer)
+    }
+
     /// The object as it will be, or as it is, when it is going.
     pub fn either(&self) -> Option<&'a Value> {
         self.object.or(self.old)

@@ -51,6 +51,8 @@ pub const TOLERATIONS: &str = "nodes.tolerations";
 pub const SCHEDULER: &str = "nodes.scheduler";
 /// Labels of nodes in affinities and spreading.
 pub const TOPOLOGY_KEYS: &str = "nodes.topologyKeys";
+/// Affinities to pods of other namespaces.
+pub const AFFINITY: &str = "nodes.affinity";
 /// Nodes of one tenant alone.
 pub const PLACEMENT: &str = "nodes.placement";
 /// What one pod may use.
@@ -100,6 +102,7 @@ pub const ALL: &[&str] = &[
     TOLERATIONS,
     SCHEDULER,
     TOPOLOGY_KEYS,
+    AFFINITY,
     PLACEMENT,
     PER_POD,
     REQUIRED,

@@ -51,9 +51,7 @@ pub(crate) fn shorten(text: &str) -> String {
 pub(crate) fn any_of<T: AsRef<str>>(values: &[T]) -> String {
     const MOST: usize = 10;
     let named = values.iter().take(MOST).map(|value| format!("{:?}", value.as_ref()));
-    let mut text = named.collect::<Vec<_>>().join(" or ");
-    if values.len() > MOST {
-        text += &format!(" or {} others", values.len() - MOST);
-    }
+    let more = values.len().checked_sub(MOST).filter(|more| *more > 0);
+    let text = named.chain(more.map(|more| format!("{more} others"))).collect::<Vec<_>>().join(" or ");
     if text.is_empty() { "none".to_owned() } else { text }
 }

@@ -13,11 +13,12 @@ pub(super) fn connect(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violati
         return Vec::new();
     }
     if question.resource == "services" {
-        let is_ours = question
-            .name
-            .split(':')
-            .find(|part| !matches!(*part, "http" | "https"))
-            .is_some_and(|name| name.starts_with("k3k-"));
+        let is_ours = question.name.split(':').any(|part| part.starts_with("k3k-"));
+        if let Requester::Kubelet { cluster } = question.requester {
+            let message =
+                format!("the virtual kubelet of {cluster:?} needs no way to Service {:?}", question.name);
+            return vec![Violation::new(EXEC, "", message)];
+        }
         let message = format!("Service {:?} belongs to a cluster's control plane", question.name);
         return if is_ours { vec![Violation::new(EXEC, "", message)] } else { Vec::new() };
     }
@@ -44,12 +45,16 @@ pub(super) fn connect(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violati
 
 /// Tokens of virtual kubelets are for their nodes to fetch.
 pub(super) fn token(question: &Question<'_>) -> Vec<Violation> {
-    let outsider = matches!(question.requester, Requester::Other | Requester::Kubelet { .. });
-    if outsider && kubelet_of(question.name).is_some() {
-        let message = format!("ServiceAccount {:?} is a virtual kubelet's", question.name);
-        return vec![Violation::new(TOKENS, "", message)];
-    }
-    Vec::new()
+    let message = match question.requester {
+        Requester::Kubelet { cluster } => {
+            format!("the virtual kubelet of {cluster:?} gets its own token from its node, and no other")
+        }
+        Requester::Other if kubelet_of(question.name).is_some() => {
+            format!("ServiceAccount {:?} is a virtual kubelet's", question.name)
+        }
+        _ => return Vec::new(),
+    };
+    vec![Violation::new(TOKENS, "", message)]
 }
 
 /// Secrets that would hold such a token.
@@ -68,7 +73,9 @@ pub(super) fn secret(question: &Question<'_>) -> Vec<Violation> {
         return vec![Violation::new(
             TOKENS,
             "type",
-            format!("a Secret with a token of ServiceAccount {account:?} cannot be made here"),
+            format!(
+                "type is \"kubernetes.io/service-account-token\", but no Secret gets a token of ServiceAccount {account:?} here"
+            ),
         )];
     }
     Vec::new()
@@ -81,11 +88,27 @@ pub(super) fn role_binding(question: &Question<'_>) -> Vec<Violation> {
         .and_then(|binding| binding.pointer("/roleRef/name"))
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let is_ours = question.operation != Operation::Delete
-        && role.starts_with("k3k-")
-        && !question.requester.is_trusted();
-    if is_ours {
-        return vec![Violation::new(ROLES, "roleRef.name", format!("role {role:?} is bound by k3k alone"))];
+    if question.operation == Operation::Delete || question.requester.is_trusted() {
+        return Vec::new();
     }
-    Vec::new()
+    if role.starts_with("k3k-") {
+        return vec![Violation::new(
+            ROLES,
+            "roleRef.name",
+            format!("roleRef.name is {role:?}, which is bound by k3k alone"),
+        )];
+    }
+    let subjects = question.object.and_then(|binding| binding.get("subjects")?.as_array());
+    let mut found = Vec::new();
+    for (index, subject) in subjects.into_iter().flatten().enumerate() {
+        let name = subject.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = name.rsplit(':').next().unwrap_or_default();
+        if question.changes("/subjects") && kubelet_of(name).is_some() {
+            let field = format!("subjects[{index}].name");
+            let message =
+                format!("{field} is {name:?}, a virtual kubelet, which has the rights that k3k gives it");
+            found.push(Violation::new(ROLES, field, message));
+        }
+    }
+    found
 }

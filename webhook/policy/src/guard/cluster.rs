@@ -1,102 +1,58 @@
 //! Clusters: the controller has rights that their authors may not have, and lends them to nobody.
 
-use crate::Facts;
-use crate::governing::Governing;
+use crate::guard::references::spelled_cluster;
 use crate::pod::privilege::plain_path;
-use crate::question::{Operation, Question};
-use crate::rules::{CLUSTER, CLUSTERS};
+use crate::pod_security;
+use crate::question::{Operation, Question, Requester};
+use crate::rules::{CLUSTER, OWNERSHIP, PRIORITY};
 use crate::violation::Violation;
-use k3k_api::v1beta1::policy::ClustersPerNamespace;
-use serde_json::Value;
+use k3k_api::v1beta1::PodSecurityLevel;
+use k8s_openapi::api::core::v1::PodSpec;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The longest name of an object that k3k makes.
+const LONGEST: usize = 63;
 
 /// Fields that name other namespaces, other clusters' Secrets, or powers.
-pub(super) fn check(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation> {
-    if question.operation == Operation::Delete || question.requester.is_trusted() {
+pub(super) fn check(question: &Question<'_>) -> Vec<Violation> {
+    if question.requester.is_trusted() {
         return Vec::new();
     }
-    let Some(cluster) = question.object else { return Vec::new() };
+    if let Requester::Kubelet { cluster } = question.requester {
+        let message = format!("the virtual kubelet of {cluster:?} writes no Clusters");
+        return vec![Violation::new(OWNERSHIP, "", message)];
+    }
+    let Some(cluster) = question.object.filter(|_| question.operation != Operation::Delete) else {
+        return Vec::new();
+    };
     let spec = cluster.get("spec").unwrap_or(&Value::Null);
-    if question.old.is_some_and(|old| old.get("spec") == cluster.get("spec")) {
+    if !question.changes("/spec") {
         return Vec::new();
     }
     let mut found = Vec::new();
     elsewhere(spec, question.namespace, &mut found);
-    secrets(spec, &mut found);
+    let name = cluster.pointer("/metadata/name").and_then(Value::as_str).unwrap_or(question.name);
+    secrets(spec, name, &mut found);
     powers(spec, &mut found);
-    if let Some(version) = spec.get("version").and_then(Value::as_str).filter(|version| !version.is_empty()) {
-        let tag = version
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'+'));
-        if !tag || version.len() > 128 || version.starts_with(['.', '-']) || version.contains("..") {
-            refuse(
-                &mut found,
-                "spec.version".to_owned(),
-                format!("{version:?} is not the tag of a version, such as v1.33.1-k3s1"),
-            );
-        }
-    }
-    if question.operation == Operation::Create
-        && let Governing::Named(policy) = facts.governing
-        && policy.spec.tenancy.as_ref().and_then(|tenancy| tenancy.clusters_per_namespace)
-            == Some(ClustersPerNamespace::Single)
-        && facts.clusters_in_namespace > 0
+    if let Some(version) = spec.get("version").and_then(Value::as_str)
+        && !version.is_empty()
+        && !is_version(version)
     {
-        let message = format!(
-            "the namespace holds a cluster already, and {} allows one (tenancy.clustersPerNamespace)",
-            policy.title()
-        );
-        found.push(Violation::new(CLUSTERS, "metadata.namespace", message));
+        let message = format!("{version:?} is not the tag of a version, such as v1.33.1-k3s1");
+        refuse(&mut found, "spec.version", &message);
+    }
+    if let Some(class) =
+        spec.get("priorityClass").and_then(Value::as_str).filter(|class| class.starts_with("system-"))
+    {
+        let message = format!("spec.priorityClass is {class:?}, which is for the host's own pods");
+        found.push(Violation::new(PRIORITY, "spec.priorityClass", message));
     }
     found
 }
 
-/// What a policy says about Clusters.
-pub(crate) fn by_policy(question: &Question<'_>, policy: &crate::Policy) -> Vec<Violation> {
-    let Some(cluster) = question.object else { return Vec::new() };
-    let mode = cluster.pointer("/spec/mode").and_then(Value::as_str).unwrap_or("shared");
-    let mut found = Vec::new();
-    let title = policy.title();
-    if mode != policy.spec.allowed_mode().as_str() && !policy.name.is_empty() {
-        let allowed = format!("only {:?}", policy.spec.allowed_mode().as_str());
-        found.push(Violation::of(CLUSTERS, "spec.mode".to_owned(), &format!("{mode:?}"), &title, &allowed));
-    }
-    if let Some(classes) = &policy.workloads.priority_classes
-        && let Some(class) =
-            cluster.pointer("/spec/priorityClass").and_then(Value::as_str).filter(|class| !class.is_empty())
-        && policy.spec.default_priority_class.as_deref() != Some(class)
-        && !classes.iter().any(|allowed| allowed == class)
-    {
-        let field = "spec.priorityClass".to_owned();
-        found.push(Violation::of(
-            crate::rules::PRIORITY_CLASS,
-            field,
-            &format!("{class:?}"),
-            &title,
-            &crate::violation::any_of(classes),
-        ));
-    }
-    if let Some(types) = policy.network.services.as_ref().and_then(|services| services.types.as_ref()) {
-        for (field, kind) in [("nodePort", "NodePort"), ("loadBalancer", "LoadBalancer")] {
-            let asked =
-                cluster.pointer(&format!("/spec/expose/{field}")).is_some_and(|value| !value.is_null());
-            if asked && !types.iter().any(|allowed| allowed.as_str() == kind) {
-                let names: Vec<&str> = types.iter().map(|kind| kind.as_str()).collect();
-                let field = format!("spec.expose.{field}");
-                found.push(Violation::of(
-                    crate::rules::SERVICE_TYPE,
-                    field,
-                    "set",
-                    &title,
-                    &crate::violation::any_of(&names),
-                ));
-            }
-        }
-    }
-    found
-}
-
-fn refuse(found: &mut Vec<Violation>, field: String, message: String) {
-    found.push(Violation::new(CLUSTER, field.clone(), format!("{field}: {message}")));
+fn refuse(found: &mut Vec<Violation>, field: &str, message: &str) {
+    found.push(Violation::new(CLUSTER, field, format!("{field}: {message}")));
 }
 
 /// Secrets of other namespaces would be read with the controller's rights.
@@ -112,8 +68,8 @@ fn elsewhere(spec: &Value, namespace: &str, found: &mut Vec<Violation>) {
         {
             refuse(
                 found,
-                field,
-                format!(
+                &field,
+                &format!(
                     "a Secret in namespace {other:?} is out of reach: copy it into {namespace:?}, the cluster's namespace"
                 ),
             );
@@ -122,7 +78,7 @@ fn elsewhere(spec: &Value, namespace: &str, found: &mut Vec<Violation>) {
 }
 
 /// Secrets of k3k's own, of this cluster or another, would end up where tenants read them.
-fn secrets(spec: &Value, found: &mut Vec<Violation>) {
+fn secrets(spec: &Value, cluster: &str, found: &mut Vec<Violation>) {
     let mut named: Vec<(String, &Value)> = Vec::new();
     if let Some(secret) = spec.pointer("/tokenSecretRef/name") {
         named.push(("spec.tokenSecretRef.name".to_owned(), secret));
@@ -142,9 +98,15 @@ fn secrets(spec: &Value, found: &mut Vec<Violation>) {
         {
             refuse(
                 found,
-                format!("spec.secretMounts[{index}].mountPath"),
-                format!("{path:?} is not an absolute path without dots"),
+                &format!("spec.secretMounts[{index}].mountPath"),
+                &format!("{path:?} is not an absolute path without dots"),
             );
+        }
+        if let Some(path) = mount.get("subPath").and_then(Value::as_str)
+            && path.split('/').any(|part| part == "..")
+        {
+            let field = format!("spec.secretMounts[{index}].subPath");
+            refuse(found, &field, &format!("{path:?} goes up"));
         }
     }
     for (source, value) in spec.pointer("/customCAs/sources").and_then(Value::as_object).into_iter().flatten()
@@ -163,16 +125,21 @@ fn secrets(spec: &Value, found: &mut Vec<Violation>) {
         }
     }
     for (field, name) in named {
-        if let Some(name) = name.as_str().filter(|name| is_own_secret(name)) {
-            refuse(found, field, format!("{name:?} is one of k3k's own, which no cluster may use"));
+        let Some(name) = name.as_str() else { continue };
+        if is_own_secret(name) {
+            refuse(found, &field, &format!("{name:?} is one of k3k's own, which no cluster may use"));
+        } else if spelled_cluster(name).is_some_and(|other| other != cluster) {
+            refuse(found, &field, &format!("{name:?} is a copy that belongs to another cluster"));
         }
     }
 }
 
 /// Secrets that k3k makes for clusters and their pods.
 fn is_own_secret(name: &str) -> bool {
+    // A name of full length may have been cut before its end.
     name.starts_with("k3k-")
-        && (name.starts_with("k3k-pod-")
+        && (name.len() == LONGEST
+            || name.starts_with("k3k-pod-")
             || [
                 "-certificates",
                 "-kubeconfig",
@@ -185,27 +152,38 @@ fn is_own_secret(name: &str) -> bool {
             .any(|suffix| name.ends_with(suffix)))
 }
 
-/// Powers over the node, which the controller's pods would have.
+/// Whether this can be the tag of a version of K3s: one that does not move, and names nothing else.
+fn is_version(text: &str) -> bool {
+    let plain =
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'+'));
+    let number = text.strip_prefix('v').unwrap_or(text);
+    plain && text.len() <= 128 && number.starts_with(|c: char| c.is_ascii_digit()) && !text.contains("..")
+}
+
+/// Powers over the node, which the controller's pods would have. Only agents need some, and a cluster in mode virtual alone has agents.
 fn powers(spec: &Value, found: &mut Vec<Violation>) {
-    let shared = spec.get("mode").and_then(Value::as_str).unwrap_or("shared") == "shared";
-    if !shared {
+    if spec.get("mode").and_then(Value::as_str) == Some("virtual") {
         return;
     }
-    for field in ["privileged", "allowPrivilegeEscalation"] {
-        if spec.pointer(&format!("/securityContext/{field}")) == Some(&Value::Bool(true)) {
-            refuse(
-                found,
-                format!("spec.securityContext.{field}"),
-                "the server of a shared cluster needs no privileges and gets none".to_owned(),
-            );
-        }
+    let of = |field: &str| spec.get(field).cloned().unwrap_or_default();
+    let pod = json!({
+        "containers": [{"name": "", "securityContext": of("securityContext")}],
+        "securityContext": of("podSecurityContext"),
+    });
+    // What has the wrong type is refused by the schema.
+    let Ok(pod) = serde_json::from_value::<PodSpec>(pod) else { return };
+    let beyond = pod_security::check(&BTreeMap::new(), &pod, PodSecurityLevel::Baseline);
+    let escalates = spec.pointer("/securityContext/allowPrivilegeEscalation") == Some(&Value::Bool(true));
+    let escalation = escalates.then(|| "spec.securityContext.allowPrivilegeEscalation".to_owned());
+    for field in beyond.into_iter().map(|finding| of_cluster(&finding.field)).chain(escalation) {
+        refuse(found, &field, "only servers of clusters in mode virtual may have privileges");
     }
-    if spec
-        .pointer("/securityContext/capabilities/add")
-        .and_then(Value::as_array)
-        .is_some_and(|list| !list.is_empty())
-    {
-        let field = "spec.securityContext.capabilities.add".to_owned();
-        refuse(found, field, "the server of a shared cluster needs no privileges and gets none".to_owned());
+}
+
+/// The field of a Cluster that a pod has its field from.
+fn of_cluster(field: &str) -> String {
+    match field.strip_prefix("spec.containers[0].") {
+        Some(rest) => format!("spec.{rest}"),
+        None => field.replacen("spec.securityContext", "spec.podSecurityContext", 1),
     }
 }

@@ -5,7 +5,7 @@ use crate::rules::{LABELS, OWNERSHIP};
 use crate::violation::Violation;
 use k3k_api::labels;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Labels, annotations and ownership.
 pub(super) fn check(question: &Question<'_>) -> Vec<Violation> {
@@ -26,19 +26,19 @@ fn reserved(question: &Question<'_>) -> Vec<Violation> {
         Requester::Kubelet { cluster } => Some(cluster.as_str()),
         _ => None,
     };
-    let mut found = Vec::new();
-    for (path, keys) in PLACES {
-        let now = ours(question.object, path, keys);
-        let before = ours(question.old, path, keys);
-        let changed = now.keys().chain(before.keys()).find(|key| now.get(*key) != before.get(*key));
-        let Some(key) = changed else { continue };
-        let own_copy = kubelet.is_some() && *path == "/metadata" && !RESTRICTED.contains(&key.as_str());
-        if !own_copy {
-            let field = format!("{}.{keys}[{key}]", path.trim_start_matches('/').replace('/', "."));
+    let (now, before) = (ours(question.object), ours(question.old));
+    let changed: BTreeSet<&Key> =
+        now.keys().chain(before.keys()).filter(|key| now.get(*key) != before.get(*key)).collect();
+    let mut found: Vec<Violation> = changed
+        .into_iter()
+        // Its own copies say what they are copies of.
+        .filter(|key| kubelet.is_none() || key.place != "metadata" || RESTRICTED.contains(&key.name.as_str()))
+        .map(|Key { place, kind, name }| {
+            let field = format!("{place}.{kind}[{name}]");
             let message = format!("{field} is changed, but keys of k3k.io are written by k3k alone");
-            found.push(Violation::new(LABELS, field, message));
-        }
-    }
+            Violation::new(LABELS, field, message)
+        })
+        .collect();
     if let Some(cluster) = kubelet {
         // Its own copies all say whose they are, those that it takes over as well.
         let of = |object: Option<&Value>| {
@@ -46,7 +46,7 @@ fn reserved(question: &Question<'_>) -> Vec<Violation> {
         };
         let (now, before) = (of(question.object), of(question.old));
         let foreign =
-            now.as_deref() != Some(cluster) || before.as_deref().is_some_and(|before| before != cluster);
+            now.as_deref() != Some(cluster) || (question.old.is_some() && before.as_deref() != Some(cluster));
         if foreign {
             let field = format!("metadata.labels[{}]", labels::CLUSTER_NAME);
             let message = format!(
@@ -58,30 +58,58 @@ fn reserved(question: &Question<'_>) -> Vec<Violation> {
     found
 }
 
-/// Where keys of ours could be.
-const PLACES: &[(&str, &str)] = &[
-    ("/metadata", "labels"),
-    ("/metadata", "annotations"),
-    ("/spec/template/metadata", "labels"),
-    ("/spec/template/metadata", "annotations"),
-    ("/spec/jobTemplate/metadata", "labels"),
-    ("/spec/jobTemplate/spec/template/metadata", "labels"),
-    ("/template/metadata", "labels"),
-];
+/// Where keys of ours could be: in an object, and in those that are made of it.
+const PLACES: [&str; 4] = ["spec.template", "spec.jobTemplate", "spec.jobTemplate.spec.template", "template"];
+
+/// A label or an annotation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// The path of the metadata.
+    place: String,
+    /// `labels` or `annotations`.
+    kind: &'static str,
+    name: String,
+}
+
 /// What a virtual kubelet never writes.
 const RESTRICTED: [&str; 4] =
     [labels::COMPONENT, labels::POLICY_NAME, labels::CLUSTER_NAMESPACE, labels::APPLIED_HASH];
 
-fn ours(object: Option<&Value>, path: &str, keys: &str) -> BTreeMap<String, Value> {
-    let map = object
-        .and_then(|object| object.pointer(path))
-        .and_then(|metadata| metadata.get(keys))
-        .and_then(Value::as_object);
-    map.into_iter()
-        .flatten()
-        .filter(|(key, _)| labels::is_reserved(key))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
+fn ours(object: Option<&Value>) -> BTreeMap<Key, &Value> {
+    let mut found = BTreeMap::new();
+    let Some(object) = object else { return found };
+    templates(object, "", &mut found);
+    for place in PLACES {
+        if let Some(template) = object.pointer(&format!("/{}", place.replace('.', "/"))) {
+            templates(template, &format!("{place}."), &mut found);
+        }
+    }
+    found
+}
+
+/// Keys in the metadata of an object, and in that of the claims that are made of it.
+fn templates<'a>(object: &'a Value, prefix: &str, found: &mut BTreeMap<Key, &'a Value>) {
+    metadata(object, &format!("{prefix}metadata"), found);
+    let claims = object.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
+    for (index, claim) in claims.into_iter().flatten().enumerate() {
+        metadata(claim, &format!("{prefix}spec.volumeClaimTemplates[{index}].metadata"), found);
+    }
+    let volumes = object.pointer("/spec/volumes").and_then(Value::as_array);
+    for (index, volume) in volumes.into_iter().flatten().enumerate() {
+        if let Some(claim) = volume.pointer("/ephemeral/volumeClaimTemplate") {
+            let place = format!("{prefix}spec.volumes[{index}].ephemeral.volumeClaimTemplate.metadata");
+            metadata(claim, &place, found);
+        }
+    }
+}
+
+fn metadata<'a>(object: &'a Value, place: &str, found: &mut BTreeMap<Key, &'a Value>) {
+    for kind in ["labels", "annotations"] {
+        let map = object.get("metadata").and_then(|metadata| metadata.get(kind)).and_then(Value::as_object);
+        for (key, value) in map.into_iter().flatten().filter(|(key, _)| labels::is_reserved(key)) {
+            found.insert(Key { place: place.to_owned(), kind, name: key.clone() }, value);
+        }
+    }
 }
 
 /// Objects of a control plane, and of other clusters.

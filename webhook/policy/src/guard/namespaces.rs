@@ -11,13 +11,16 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Labels by which others exempt a namespace from their own rules.
-const EXEMPTING: [&str; 5] = [
+const EXEMPTING: [&str; 6] = [
     "pod-security.kubernetes.io/",
     "admission.gatekeeper.sh/",
     "policy.sigstore.dev/",
     "securesystemsengineering.connaisseur/",
     "istio.io/",
+    "istio-injection",
 ];
+/// Annotations by which Kubernetes' own admission places the pods of a namespace.
+const PLACING: &str = "scheduler.alpha.kubernetes.io/";
 
 /// Labels of a namespace that holds clusters, or is about to.
 pub(super) fn check(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation> {
@@ -63,7 +66,29 @@ pub(super) fn check(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation
             found.push(Violation::new(NAMESPACES, field, message));
         }
     }
+    found.extend(annotations(question, holds_clusters));
     found
+}
+
+/// Annotations of a namespace that holds clusters.
+fn annotations(question: &Question<'_>, holds_clusters: bool) -> Vec<Violation> {
+    let of = |object: Option<&'_ Value>| {
+        object
+            .and_then(|object| object.pointer("/metadata/annotations")?.as_object())
+            .cloned()
+            .unwrap_or_default()
+    };
+    let (now, before) = (of(question.object), of(question.old));
+    let keys: BTreeSet<&String> = now.keys().chain(before.keys()).collect();
+    keys.into_iter()
+        .filter(|key| labels::is_reserved(key) || (holds_clusters && key.starts_with(PLACING)))
+        .filter(|key| now.get(*key) != before.get(*key))
+        .map(|key| {
+            let field = format!("metadata.annotations[{key}]");
+            let message = format!("{field} is changed, which is for administrators and k3k alone");
+            Violation::new(NAMESPACES, field, message)
+        })
+        .collect()
 }
 
 /// A policy that nobody could follow.

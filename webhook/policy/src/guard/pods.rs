@@ -24,34 +24,36 @@ pub(super) fn check(question: &Question<'_>) -> Vec<Violation> {
         && !question.requester.is_trusted()
     {
         let field = format!("metadata.labels[{}]", labels::COMPONENT);
-        found.push(Violation::new(
-            LABELS,
-            field,
-            "the pod calls itself part of a control plane, but no object of one owns it",
-        ));
+        let message = format!("{field} makes the pod part of a control plane, but no object of one owns it");
+        found.push(Violation::new(LABELS, field, message));
     }
     if *question.requester != Requester::Node
         && annotation(pod, MIRROR) != question.old.and_then(|old| annotation(old, MIRROR))
     {
         let field = format!("metadata.annotations[{MIRROR}]");
-        found.push(Violation::new(NODE_NAME, field, "mirror pods are made by nodes alone"));
+        let message = format!("{field} is changed, but mirror pods are made by nodes alone");
+        found.push(Violation::new(NODE_NAME, field, message));
     }
     let text = |field: &str| {
         pod.pointer(&format!("/spec/{field}")).and_then(Value::as_str).filter(|text| !text.is_empty())
     };
     if is_new
         && text("nodeName").is_some()
-        && !matches!(question.requester, Requester::Node | Requester::System)
+        // Not the host's controllers either: they make what templates say.
+        && *question.requester != Requester::Node
     {
         let message = "spec.nodeName is set, but which node a pod runs on is for the host's scheduler to say: use a node selector";
         found.push(Violation::new(NODE_NAME, "spec.nodeName", message));
+    }
+    if !question.changes("/spec") {
+        return found;
     }
     if let Some(class) = text("priorityClassName").filter(|class| class.starts_with("system-")) {
         let message = format!("spec.priorityClassName is {class:?}, which is for the host's own pods");
         found.push(Violation::new(PRIORITY, "spec.priorityClassName", message));
     }
     if role != Role::ControlPlane {
-        found.extend(tokens(pod, role, text("serviceAccountName")));
+        found.extend(tokens(pod, role));
     }
     found
 }
@@ -68,14 +70,22 @@ fn has_control_plane_owner(pod: &Value) -> bool {
 }
 
 /// Identities of the host. A tenant's pod has the tokens of its own cluster, in a Secret.
-fn tokens(pod: &Value, role: Role<'_>, account: Option<&str>) -> Vec<Violation> {
+fn tokens(pod: &Value, role: Role<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     let is_tenant = matches!(role, Role::Tenant(_));
-    let account = account.unwrap_or("default");
-    if (is_tenant && account != "default") || kubelet_of(account).is_some() {
-        let message =
-            format!("spec.serviceAccountName is {account:?}, but tenants' pods have no identity in the host");
-        found.push(Violation::new(TOKENS, "spec.serviceAccountName", message));
+    let mut account = "default";
+    // The second is what the first was called once, and still means the same.
+    for field in ["serviceAccountName", "serviceAccount"] {
+        let named = pod.pointer(&format!("/spec/{field}")).and_then(Value::as_str).unwrap_or_default();
+        if named.is_empty() || named == "default" {
+            continue;
+        }
+        account = named;
+        if is_tenant || kubelet_of(named).is_some() {
+            let field = format!("spec.{field}");
+            let message = format!("{field} is {named:?}, but tenants' pods have no identity in the host");
+            found.push(Violation::new(TOKENS, field, message));
+        }
     }
     let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten().enumerate();
     for (index, volume) in volumes {
@@ -111,6 +121,7 @@ pub(super) fn binding(question: &Question<'_>) -> Vec<Violation> {
         .and_then(|binding| binding.pointer("/target/name"))
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let message = format!("binding the pod to node {node:?} is for the host's scheduler");
+    let message =
+        format!("target.name is {node:?}, but which node a pod runs on is for the host's scheduler to say");
     vec![Violation::new(NODE_NAME, "target.name", message)]
 }

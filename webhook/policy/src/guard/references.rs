@@ -5,7 +5,7 @@
 
 use crate::pod::Role;
 use crate::question::{Operation, Question, Requester, annotation};
-use crate::rules::{DATA_SOURCE, REFERENCES};
+use crate::rules::REFERENCES;
 use crate::violation::Violation;
 use k3k_api::{labels, names};
 use serde_json::Value;
@@ -15,6 +15,9 @@ pub(super) fn pod(question: &Question<'_>) -> Vec<Violation> {
     let Some(pod) = question.object.filter(|_| question.operation != Operation::Delete) else {
         return Vec::new();
     };
+    if !question.changes("/spec") {
+        return Vec::new();
+    }
     let role = Role::of(pod);
     if role == Role::ControlPlane {
         return Vec::new();
@@ -24,50 +27,69 @@ pub(super) fn pod(question: &Question<'_>) -> Vec<Violation> {
     if let Some(spec) = pod.get("spec") {
         collect(spec, "spec", &mut named);
     }
-    named
+    let mut found: Vec<Violation> = named
         .into_iter()
         .filter(|(_, name)| match role {
             Role::Tenant(source) => own_secret.as_deref() != Some(name) && !may_belong(name, source.cluster),
             _ => is_control_plane(name),
         })
         .map(|(field, name)| refused(field, name))
-        .collect()
-}
-
-/// What a claim is made from.
-pub(super) fn claim(question: &Question<'_>) -> Vec<Violation> {
-    let Some(claim) = question.object.filter(|_| question.operation == Operation::Create) else {
-        return Vec::new();
-    };
-    if question.requester.is_trusted() {
-        return Vec::new();
-    }
-    let cluster = crate::question::label(claim, labels::CLUSTER_NAME);
-    let mut found = Vec::new();
-    for source in ["dataSource", "dataSourceRef"] {
-        let Some(reference) =
-            claim.pointer(&format!("/spec/{source}")).filter(|reference| !reference.is_null())
-        else {
-            continue;
-        };
-        let name = reference.get("name").and_then(Value::as_str).unwrap_or_default();
-        let field = format!("spec.{source}.name");
-        if reference.get("namespace").is_some_and(|namespace| !namespace.is_null()) {
-            let field = format!("spec.{source}.namespace");
-            found.push(Violation::new(
-                REFERENCES,
-                field.clone(),
-                format!("{field} is set, but a claim is made from its own cluster's data"),
-            ));
-        } else if cluster.is_some_and(|cluster| !may_belong(name, cluster)) || is_control_plane(name) {
-            found.push(refused(field, name));
+        .collect();
+    let cluster = crate::question::label(pod, labels::CLUSTER_NAME);
+    let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
+    for (index, volume) in volumes.into_iter().flatten().enumerate() {
+        if let Some(spec) = volume.pointer("/ephemeral/volumeClaimTemplate/spec") {
+            let path = format!("spec.volumes[{index}].ephemeral.volumeClaimTemplate.spec");
+            found.extend(sources(spec, &path, cluster));
+            found.extend(volume_name(spec, &path));
         }
     }
-    if claim.pointer("/spec/volumeName").is_some_and(|name| !name.is_null() && name != "") {
-        let message = "spec.volumeName is set, but which volume a claim gets is for the host to say";
-        found.push(Violation::new(DATA_SOURCE, "spec.volumeName", message));
+    found
+}
+
+/// What a claim is made from, and which volume it wants. The host's controllers make claims of what tenants' templates say.
+pub(super) fn claim(question: &Question<'_>) -> Vec<Violation> {
+    let Some(claim) = question.object.filter(|_| question.operation != Operation::Delete) else {
+        return Vec::new();
+    };
+    if matches!(question.requester, Requester::Controller | Requester::Administrator) {
+        return Vec::new();
+    }
+    let Some(spec) = claim.get("spec") else { return Vec::new() };
+    let mut found = Vec::new();
+    if question.operation == Operation::Create {
+        found.extend(sources(spec, "spec", crate::question::label(claim, labels::CLUSTER_NAME)));
+    }
+    let is_new = question.operation == Operation::Create;
+    // The host binds a claim once it is there.
+    if question.changes("/spec/volumeName") && (is_new || !question.requester.is_trusted()) {
+        found.extend(volume_name(spec, "spec"));
     }
     found
+}
+
+/// Where the contents of a claim with `spec`, of `cluster`, come from.
+fn sources(spec: &Value, path: &str, cluster: Option<&str>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for source in ["dataSource", "dataSourceRef"] {
+        let Some(reference) = spec.get(source).filter(|reference| !reference.is_null()) else { continue };
+        let name = reference.get("name").and_then(Value::as_str).unwrap_or_default();
+        if reference.get("namespace").is_some_and(|namespace| !namespace.is_null()) {
+            let field = format!("{path}.{source}.namespace");
+            let message = format!("{field} is set, but a claim is made from its own cluster's data");
+            found.push(Violation::new(REFERENCES, field, message));
+        } else if cluster.is_some_and(|cluster| !may_belong(name, cluster)) || is_control_plane(name) {
+            found.push(refused(format!("{path}.{source}.name"), name));
+        }
+    }
+    found
+}
+
+fn volume_name(spec: &Value, path: &str) -> Option<Violation> {
+    spec.get("volumeName").filter(|name| !name.is_null() && *name != "")?;
+    let field = format!("{path}.volumeName");
+    let message = format!("{field} is set, but which volume a claim gets is for the host to say");
+    Some(Violation::new(REFERENCES, field, message))
 }
 
 /// Backends and TLS Secrets.
@@ -75,7 +97,7 @@ pub(super) fn ingress(question: &Question<'_>) -> Vec<Violation> {
     let Some(ingress) = question.object.filter(|_| question.operation != Operation::Delete) else {
         return Vec::new();
     };
-    if question.requester.is_trusted() {
+    if question.requester.is_trusted() || !question.changes("/spec") {
         return Vec::new();
     }
     let cluster = match question.requester {
@@ -90,8 +112,11 @@ pub(super) fn ingress(question: &Question<'_>) -> Vec<Violation> {
         .into_iter()
         .filter(|(field, name)| match cluster {
             // A TLS Secret may be the host's own, where the cluster's administrator says so.
-            Some(cluster) if field.ends_with(".service.name") => !may_belong(name, cluster),
-            _ => is_control_plane(name),
+            Some(cluster) if field.ends_with(".secretName") => {
+                is_control_plane(name) || spelled_cluster(name).is_some_and(|other| other != cluster)
+            }
+            Some(cluster) => !may_belong(name, cluster),
+            None => is_control_plane(name),
         })
         .map(|(field, name)| refused(field, name))
         .collect()
@@ -121,6 +146,11 @@ fn may_belong(name: &str, cluster: &str) -> bool {
     }
 }
 
+/// The cluster that the name of a copy spells out.
+pub(super) fn spelled_cluster(name: &str) -> Option<String> {
+    spelled(name)?.rsplit('+').next().map(str::to_owned)
+}
+
 /// What the last part of a name spells out in hexadecimal.
 fn spelled(name: &str) -> Option<String> {
     let (_, hex) = name.rsplit_once('-')?;
@@ -146,7 +176,7 @@ fn collect<'a>(value: &'a Value, path: &str, named: &mut Vec<(String, &'a str)>)
                 let at = format!("{path}.{key}");
                 match (key.as_str(), inner) {
                     ("secretName" | "claimName", Value::String(name)) if !name.is_empty() => {
-                        named.push((at, name))
+                        named.push((at, name));
                     }
                     (
                         "configMap"
@@ -169,7 +199,9 @@ fn collect<'a>(value: &'a Value, path: &str, named: &mut Vec<(String, &'a str)>)
                     }
                     ("imagePullSecrets", Value::Array(list)) => {
                         for (index, one) in list.iter().enumerate() {
-                            if let Some(Value::String(name)) = one.get("name") {
+                            if let Some(Value::String(name)) = one.get("name")
+                                && !name.is_empty()
+                            {
                                 named.push((format!("{at}[{index}].name"), name));
                             }
                         }
@@ -177,7 +209,7 @@ fn collect<'a>(value: &'a Value, path: &str, named: &mut Vec<(String, &'a str)>)
                     // What is in labels, arguments and amounts is no reference, whatever its keys.
                     (
                         "nodeSelector" | "labels" | "annotations" | "limits" | "requests" | "matchLabels"
-                        | "volumeAttributes",
+                        | "volumeAttributes" | "metadata",
                         _,
                     ) => {}
                     _ => collect(inner, &at, named),

@@ -12,15 +12,16 @@ pub(super) fn check(question: &Question<'_>) -> Vec<Violation> {
         return Vec::new();
     };
     let mut found = Vec::new();
-    let addresses =
-        service.pointer("/spec/externalIPs").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    let before = question.old.and_then(|old| old.pointer("/spec/externalIPs"));
-    if addresses && before != service.pointer("/spec/externalIPs") {
+    let list = |object: &'_ Value| -> Vec<Value> {
+        object.pointer("/spec/externalIPs").and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let before = question.old.map(list).unwrap_or_default();
+    if list(service).iter().any(|address| !before.contains(address)) {
         let message =
             "spec.externalIPs is set, by which a Service takes over other people's addresses (CVE-2020-8554)";
         found.push(Violation::new(EXTERNAL_IPS, "spec.externalIPs", message));
     }
-    if question.requester.is_trusted() {
+    if question.requester.is_trusted() || !question.changes("/spec/selector") {
         return found;
     }
     let selector = service.pointer("/spec/selector").and_then(Value::as_object);

@@ -2,9 +2,9 @@
 //! until it has been looked at.
 
 use crate::pod::Role;
-use crate::question::{Operation, Question};
+use crate::question::Question;
 use crate::rules::UNKNOWN;
-use crate::violation::Violation;
+use crate::violation::{Violation, shorten};
 use serde_json::Value;
 
 /// Fields of a pod's spec in Kubernetes 1.36. A test holds the list against the schema.
@@ -53,20 +53,111 @@ const SPEC: &[&str] = &[
 /// Known, but never for tenants: devices of the host, and groups of pods that are scheduled as one.
 const REFUSED: &[&str] = &["resourceClaims", "schedulingGroup", "workloadRef"];
 
-/// Fields of a pod's spec.
+/// Fields of a container, of whatever list.
+const CONTAINER: &[&str] = &[
+    "args",
+    "command",
+    "env",
+    "envFrom",
+    "image",
+    "imagePullPolicy",
+    "lifecycle",
+    "livenessProbe",
+    "name",
+    "ports",
+    "readinessProbe",
+    "resizePolicy",
+    "resources",
+    "restartPolicy",
+    "restartPolicyRules",
+    "securityContext",
+    "startupProbe",
+    "stdin",
+    "stdinOnce",
+    "targetContainerName",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "tty",
+    "volumeDevices",
+    "volumeMounts",
+    "workingDir",
+];
+/// Fields of a container's security context.
+const CONTAINER_SECURITY: &[&str] = &[
+    "allowPrivilegeEscalation",
+    "appArmorProfile",
+    "capabilities",
+    "privileged",
+    "procMount",
+    "readOnlyRootFilesystem",
+    "runAsGroup",
+    "runAsNonRoot",
+    "runAsUser",
+    "seLinuxOptions",
+    "seccompProfile",
+    "windowsOptions",
+];
+/// Fields of a pod's security context.
+const POD_SECURITY: &[&str] = &[
+    "appArmorProfile",
+    "fsGroup",
+    "fsGroupChangePolicy",
+    "runAsGroup",
+    "runAsNonRoot",
+    "runAsUser",
+    "seLinuxChangePolicy",
+    "seLinuxOptions",
+    "seccompProfile",
+    "supplementalGroups",
+    "supplementalGroupsPolicy",
+    "sysctls",
+    "windowsOptions",
+];
+/// What can be projected into a volume. Identities of the host are refused by a rule of their own.
+const PROJECTIONS: &[&str] =
+    &["clusterTrustBundle", "configMap", "downwardAPI", "podCertificate", "secret", "serviceAccountToken"];
+
+/// Fields of a pod, as far as what is new in them could be a power.
 pub(super) fn pod(question: &Question<'_>) -> Vec<Violation> {
-    let Some(pod) = question.object.filter(|_| question.operation == Operation::Create) else {
-        return Vec::new();
-    };
+    let Some(pod) = question.object.filter(|_| question.changes("/spec")) else { return Vec::new() };
     if Role::of(pod) == Role::ControlPlane {
         return Vec::new();
     }
-    let fields = pod.get("spec").and_then(Value::as_object).into_iter().flatten();
+    let Some(spec) = pod.get("spec") else { return Vec::new() };
+    let mut found = unknown(spec, "spec", SPEC);
+    if let Some(security) = spec.get("securityContext") {
+        found.extend(unknown(security, "spec.securityContext", POD_SECURITY));
+    }
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        for (index, container) in items(spec.get(list)) {
+            let path = format!("spec.{list}[{index}]");
+            found.extend(unknown(container, &path, CONTAINER));
+            if let Some(security) = container.get("securityContext") {
+                found.extend(unknown(security, &format!("{path}.securityContext"), CONTAINER_SECURITY));
+            }
+        }
+    }
+    for (index, volume) in items(spec.get("volumes")) {
+        for (at, source) in items(volume.pointer("/projected/sources")) {
+            let path = format!("spec.volumes[{index}].projected.sources[{at}]");
+            found.extend(unknown(source, &path, PROJECTIONS));
+        }
+    }
+    found
+}
+
+fn items(list: Option<&Value>) -> impl Iterator<Item = (usize, &Value)> {
+    list.and_then(Value::as_array).into_iter().flatten().enumerate()
+}
+
+/// Fields of the object at `path` that are not among `known`.
+fn unknown(object: &Value, path: &str, known: &[&str]) -> Vec<Violation> {
+    let fields = object.as_object().into_iter().flatten();
     fields
-        .filter(|(key, value)| !value.is_null() && !SPEC.contains(&key.as_str()))
+        .filter(|(key, value)| !value.is_null() && !known.contains(&key.as_str()))
         .map(|(key, _)| {
-            let field = format!("spec.{key}");
-            let why = if REFUSED.contains(&key.as_str()) {
+            let field = format!("{path}.{}", shorten(key));
+            let why = if path == "spec" && REFUSED.contains(&key.as_str()) {
                 "is not for pods in a cluster's namespace"
             } else {
                 "is not known to this version of k3k"
@@ -79,19 +170,28 @@ pub(super) fn pod(question: &Question<'_>) -> Vec<Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::PodSpec;
+    use k8s_openapi::api::core::v1::{
+        Container, EphemeralContainer, PodSecurityContext, PodSpec, SecurityContext, VolumeProjection,
+    };
+    use std::collections::BTreeSet;
+
+    fn fields<T: schemars::JsonSchema>() -> BTreeSet<String> {
+        let schema = schemars::schema_for!(T);
+        schema.get("properties").and_then(|all| all.as_object()).unwrap().keys().cloned().collect()
+    }
+
+    fn listed(lists: &[&[&str]]) -> BTreeSet<String> {
+        lists.iter().copied().flatten().map(|field| (*field).to_owned()).collect()
+    }
 
     #[test]
     fn every_field_of_the_schema_is_known_or_refused() {
-        let schema = schemars::schema_for!(PodSpec);
-        let properties = schema.get("properties").and_then(|all| all.as_object()).unwrap();
-        let unclassified: Vec<&String> = properties
-            .keys()
-            .filter(|key| !SPEC.contains(&key.as_str()) && !REFUSED.contains(&key.as_str()))
-            .collect();
-        assert!(unclassified.is_empty(), "{unclassified:?}");
-        let gone: Vec<&&str> =
-            SPEC.iter().chain(REFUSED).filter(|field| !properties.contains_key(**field)).collect();
-        assert!(gone.iter().all(|field| **field == "workloadRef"), "{gone:?}");
+        let mut spec = fields::<PodSpec>();
+        spec.insert("workloadRef".to_owned()); // of the version before
+        assert_eq!(spec, listed(&[SPEC, REFUSED]));
+        assert_eq!(&fields::<Container>() | &fields::<EphemeralContainer>(), listed(&[CONTAINER]));
+        assert_eq!(fields::<SecurityContext>(), listed(&[CONTAINER_SECURITY]));
+        assert_eq!(fields::<PodSecurityContext>(), listed(&[POD_SECURITY]));
+        assert_eq!(fields::<VolumeProjection>(), listed(&[PROJECTIONS]));
     }
 }

@@ -6,7 +6,7 @@ mod images;
 mod placement;
 
 pub use images::{Digests, wanted};
-pub(crate) use placement::{exclusion, is_same_exclusion};
+pub(crate) use placement::{child, exclusion, is_same_exclusion};
 
 use crate::pod::Role;
 use crate::policy::Policy;

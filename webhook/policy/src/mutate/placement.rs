@@ -61,7 +61,7 @@ pub(crate) fn is_same_exclusion(term: &Value, wanted: &Value) -> bool {
 }
 
 /// The object at `key`, made if there is none. Something else there is replaced: the API server would have refused it.
-pub(super) fn child<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
+pub(crate) fn child<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
     let slot = map.entry(key).or_insert_with(|| Value::Object(Map::new()));
     if !slot.is_object() {
         *slot = Value::Object(Map::new());

@@ -75,15 +75,20 @@ fn image(policy: &Policy, field: String, text: &str) -> Vec<Violation> {
     }
     let reference = match text.parse::<ImageReference>() {
         Ok(reference) => reference,
+        // Of what cannot be read neither can be said.
         Err(error) => {
-            let rule = if policy.digest() == DigestRule::Off { rules::REGISTRIES } else { rules::DIGEST };
-            return vec![Violation::new(rule, field.clone(), format!("{field}: {error}"))];
+            let digest = (policy.digest() != DigestRule::Off).then_some(rules::DIGEST);
+            let registries = (!policy.images.allowed_registries.is_empty()).then_some(rules::REGISTRIES);
+            let broken = digest.into_iter().chain(registries);
+            return broken
+                .map(|rule| Violation::new(rule, field.clone(), format!("{field}: {error}")))
+                .collect();
         }
     };
     let mut found = Vec::new();
     if !policy.images.allowed_registries.is_empty()
         && policy.registry(&reference).is_none()
-        && policy.pinned(&reference).is_none()
+        && !policy.is_pinned(&reference)
     {
         let allowed: Vec<String> = policy
             .images

@@ -10,6 +10,7 @@ mod volumes;
 mod workloads;
 
 pub use subject::{Container, Malformed, Subject};
+pub(crate) use workloads::{annotation as metadata_annotation, is_kubernetes_own, metadata_label};
 
 use crate::policy::{Policy, Source};
 use crate::question::{annotation, label};

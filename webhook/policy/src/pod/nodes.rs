@@ -5,7 +5,8 @@ use crate::policy::{Policy, covers};
 use crate::rules;
 use crate::violation::{Violation, any_of};
 use k3k_api::v1beta1::policy::Placement;
-use k8s_openapi::api::core::v1::{Affinity, Toleration};
+use k8s_openapi::api::core::v1::Toleration;
+use serde_json::Value;
 
 /// The scheduler of the host.
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
@@ -20,7 +21,7 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
     found.extend(tolerations(subject, policy));
     if role != Role::ControlPlane {
         found.extend(scheduler(subject, policy));
-        found.extend(topology(subject, policy));
+        found.extend(topology(subject, policy, subject.namespace()));
     }
     found.extend(placement(subject, policy));
     found
@@ -57,7 +58,7 @@ fn tolerations(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
         let value = equal.then(|| toleration.value.as_deref().unwrap_or_default());
         rule.required.iter().any(|required| {
             required.key == key
-                && required.value.as_deref() == value
+                && (required.value.is_none() || required.value.as_deref() == value)
                 && required.effect.is_none_or(|effect| toleration.effect.as_deref() == Some(effect.as_str()))
         }) || rule.allowed.iter().any(|allowed| {
             allowed.key == key && allowed.value.as_deref().is_none_or(|wanted| value == Some(wanted))
@@ -84,14 +85,13 @@ fn refused(subject: &Subject<'_>, policy: &Policy, allowed: &dyn Fn(&Toleration)
             .iter()
             .flat_map(|rule| rule.allowed.iter().map(|one| one.key.as_str()))
             .collect();
-        let title = policy.title();
-        Violation::of(
-            rules::TOLERATIONS,
-            format!("spec.tolerations[{index}]"),
-            &found,
-            &title,
-            &format!("only {}", any_of(&keys)),
-        )
+        let allowed = if keys.is_empty() {
+            "none but its own".to_owned()
+        } else {
+            format!("only {}, with the values that it says", any_of(&keys))
+        };
+        let field = format!("spec.tolerations[{index}]");
+        Violation::of(rules::TOLERATIONS, field, &found, &policy.title(), &allowed)
     })
     .collect()
 }
@@ -108,76 +108,75 @@ fn scheduler(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
     vec![Violation::of(rules::SCHEDULER, field, &format!("{name:?}"), &policy.title(), &any_of(allowed))]
 }
 
-fn topology(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
+/// Keys by which pods are spread or kept together, and the namespaces of those that they are kept together with.
+fn topology(subject: &Subject<'_>, policy: &Policy, namespace: &str) -> Vec<Violation> {
     let keys = &policy.nodes.topology_keys;
-    let mut named: Vec<(String, &str)> = Vec::new();
+    let mut found = Vec::new();
+    let mut key_at = |field: String, key: &str| {
+        if !covers(keys, key) {
+            let shown = format!("{key:?}");
+            found.push(Violation::of(rules::TOPOLOGY_KEYS, field, &shown, &policy.title(), &any_of(keys)));
+        }
+    };
     for (index, spread) in subject.spec.topology_spread_constraints.iter().flatten().enumerate() {
-        named.push((format!("spec.topologySpreadConstraints[{index}].topologyKey"), &spread.topology_key));
+        key_at(format!("spec.topologySpreadConstraints[{index}].topologyKey"), &spread.topology_key);
     }
-    named.extend(subject.spec.affinity.as_ref().map(affinity_keys).unwrap_or_default());
-    named
-        .into_iter()
-        .filter(|(_, key)| !covers(keys, key))
-        .map(|(field, key)| {
-            Violation::of(rules::TOPOLOGY_KEYS, field, &format!("{key:?}"), &policy.title(), &any_of(keys))
-        })
-        .collect()
+    let terms = terms(subject, policy);
+    for (field, term) in &terms {
+        let key = term.get("topologyKey").and_then(Value::as_str).unwrap_or_default();
+        key_at(format!("{field}.topologyKey"), key);
+    }
+    for (field, term) in &terms {
+        found.extend(other_namespaces(field, term, policy, namespace));
+    }
+    found
 }
 
-/// The keys of affinities to pods. Ours, of an Exclusive placement, is by host name and stands first; it is allowed wherever pods run.
-fn affinity_keys(affinity: &Affinity) -> Vec<(String, &str)> {
-    let mut named = Vec::new();
-    let pod = affinity.pod_affinity.as_ref();
-    let anti = affinity.pod_anti_affinity.as_ref();
-    let required = "requiredDuringSchedulingIgnoredDuringExecution";
-    let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
-    let lists = [
-        (
-            "podAffinity",
-            pod.map(|one| {
-                (
-                    &one.required_during_scheduling_ignored_during_execution,
-                    &one.preferred_during_scheduling_ignored_during_execution,
-                )
-            }),
-        ),
-        (
-            "podAntiAffinity",
-            anti.map(|one| {
-                (
-                    &one.required_during_scheduling_ignored_during_execution,
-                    &one.preferred_during_scheduling_ignored_during_execution,
-                )
-            }),
-        ),
-    ];
-    for (kind, terms) in lists {
-        let Some((hard, soft)) = terms else { continue };
-        for (index, term) in hard.iter().flatten().enumerate() {
-            if !is_exclusion(term) {
-                named.push((
-                    format!("spec.affinity.{kind}.{required}[{index}].topologyKey"),
-                    term.topology_key.as_str(),
-                ));
+/// Terms about pods in affinities, but for the one of an Exclusive placement.
+fn terms<'s>(subject: &'s Subject<'_>, policy: &Policy) -> Vec<(String, &'s Value)> {
+    let own = (policy.placement() == Placement::Exclusive).then(|| crate::mutate::exclusion(&policy.name));
+    let is_own = |kind: &str, term: &Value| {
+        kind == "podAntiAffinity"
+            && own.as_ref().is_some_and(|own| crate::mutate::is_same_exclusion(term, own))
+    };
+    let mut found = Vec::new();
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let list = |when: &str| {
+            let list = subject
+                .raw
+                .pointer(&format!("/spec/affinity/{kind}/{when}DuringSchedulingIgnoredDuringExecution"));
+            list.and_then(Value::as_array).into_iter().flatten().enumerate()
+        };
+        let path = |when: &str, index: usize| {
+            format!("spec.affinity.{kind}.{when}DuringSchedulingIgnoredDuringExecution[{index}]")
+        };
+        for (index, term) in list("required") {
+            if !is_own(kind, term) {
+                found.push((path("required", index), term));
             }
         }
-        for (index, term) in soft.iter().flatten().enumerate() {
-            named.push((
-                format!("spec.affinity.{kind}.{preferred}[{index}].podAffinityTerm.topologyKey"),
-                term.pod_affinity_term.topology_key.as_str(),
-            ));
+        for (index, weighted) in list("preferred") {
+            if let Some(term) = weighted.get("podAffinityTerm") {
+                found.push((format!("{}.podAffinityTerm", path("preferred", index)), term));
+            }
         }
     }
-    named
+    found
 }
 
-fn is_exclusion(term: &k8s_openapi::api::core::v1::PodAffinityTerm) -> bool {
-    let expressions =
-        term.namespace_selector.as_ref().and_then(|selector| selector.match_expressions.as_ref());
-    expressions
-        .into_iter()
-        .flatten()
-        .any(|one| one.key == k3k_api::labels::POLICY_NAME && one.operator == "NotIn")
+/// A term about pods of other namespaces tells whether they are there, and keeps them off nodes.
+fn other_namespaces(field: &str, term: &Value, policy: &Policy, namespace: &str) -> Option<Violation> {
+    let named = term.get("namespaces").and_then(Value::as_array).into_iter().flatten();
+    let other = named.filter_map(Value::as_str).find(|named| *named != namespace);
+    let (field, shown) = match other {
+        Some(other) => (format!("{field}.namespaces"), format!("{other:?} among others")),
+        None if term.get("namespaceSelector").is_some_and(|selector| !selector.is_null()) => {
+            (format!("{field}.namespaceSelector"), "set".to_owned())
+        }
+        None => return None,
+    };
+    let allowed = "only affinities to pods of the same namespace";
+    Some(Violation::of(rules::AFFINITY, field, &shown, &policy.title(), allowed))
 }
 
 /// With an Exclusive placement, every pod keeps pods of other policies off its node.
@@ -188,7 +187,7 @@ fn placement(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
     let wanted = crate::mutate::exclusion(&policy.name);
     let terms =
         subject.raw.pointer("/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution");
-    let terms = terms.and_then(serde_json::Value::as_array).into_iter().flatten();
+    let terms = terms.and_then(Value::as_array).into_iter().flatten();
     if terms.into_iter().any(|term| crate::mutate::is_same_exclusion(term, &wanted)) {
         return Vec::new();
     }

@@ -12,6 +12,10 @@ pub(super) fn allows(
     finding: &Finding,
     spec: &PodSpec,
 ) -> bool {
+    // Whose pod it is not known, has none.
+    if source.cluster.is_empty() {
+        return false;
+    }
     privileges
         .iter()
         .filter(|privilege| covers(&privilege.clusters, source.cluster))
@@ -59,9 +63,12 @@ fn host_path(privilege: &Privilege, finding: &Finding, spec: &PodSpec) -> bool {
     let Some(path) = volume.host_path.as_ref().and_then(|source| plain_path(&source.path)) else {
         return false;
     };
+    // The kubelet makes these, as root.
+    let is_made = volume.host_path.as_ref().and_then(|source| source.type_.as_deref());
+    let is_made = is_made.is_some_and(|kind| kind.ends_with("OrCreate"));
     privilege.host_paths.iter().any(|allowed| {
         plain_path(&allowed.path).is_some_and(|allowed| path.starts_with(&allowed))
-            && (allowed.read_only != Some(true) || mounted_read_only(spec, &volume.name))
+            && (allowed.read_only != Some(true) || (!is_made && mounted_read_only(spec, &volume.name)))
     })
 }
 

@@ -75,6 +75,10 @@ fn readable(subject: &Subject<'_>) -> Vec<Violation> {
         .into_iter()
         .filter_map(|(field, name, amount)| match Quantity::try_from(amount) {
             Err(error) => Some(Violation::new(rules::PER_POD, field.clone(), format!("{field}: {error}"))),
+            Ok(quantity) if quantity.is_negative() => {
+                let message = format!("{field} is {:?}, which is less than nothing", amount.0);
+                Some(Violation::new(rules::PER_POD, field, message))
+            }
             Ok(quantity)
                 if name == "memory" && !quantity.is_zero() && quantity.to_integer() < LEAST_MEMORY =>
             {
@@ -129,7 +133,7 @@ fn sums(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
             let used = used(subject, resource)?;
             (used > *most).then(|| {
                 let message = format!(
-                    "the pod may use {used} of {resource}, counting all its containers, but {} allows at most {most}",
+                    "spec.containers: all containers of the pod together may use {used} of {resource}, but {} allows at most {most}",
                     policy.title()
                 );
                 Violation::new(rules::PER_POD, "spec.containers", message)

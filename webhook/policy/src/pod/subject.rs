@@ -2,7 +2,8 @@
 //! the Kubernetes version we are compiled against, so nothing is ever written back from it.
 
 use k8s_openapi::api::core::v1::{
-    Container as Plain, ContainerPort, EphemeralContainer, PodSpec, ResourceRequirements, SecurityContext,
+    Container as Plain, ContainerPort, EphemeralContainer, PodSpec, Probe, ResourceRequirements,
+    SecurityContext,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ pub struct Container<'a> {
     pub ports: &'a [ContainerPort],
     /// What it requests and is limited to.
     pub resources: Option<&'a ResourceRequirements>,
+    /// Its probes, by their fields.
+    pub probes: [(&'static str, Option<&'a Probe>); 3],
     /// Whether it was added to a running pod.
     pub is_ephemeral: bool,
     /// Whether it is an init container that does not run on.
@@ -72,6 +75,11 @@ impl<'a> Subject<'a> {
         Ok(Self { raw, annotations: metadata("annotations")?, labels: metadata("labels")?, spec })
     }
 
+    /// The namespace, if the object says: it does when it reaches admission.
+    pub fn namespace(&self) -> &str {
+        self.raw.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default()
+    }
+
     /// Every container of every list.
     pub fn containers(&self) -> impl Iterator<Item = Container<'_>> {
         let spec = &self.spec;
@@ -98,6 +106,11 @@ fn plain<'s>(list: &'static str, containers: &'s [Plain]) -> impl Iterator<Item 
         security_context: container.security_context.as_ref(),
         ports: container.ports.as_deref().unwrap_or_default(),
         resources: container.resources.as_ref(),
+        probes: [
+            ("livenessProbe", container.liveness_probe.as_ref()),
+            ("readinessProbe", container.readiness_probe.as_ref()),
+            ("startupProbe", container.startup_probe.as_ref()),
+        ],
         is_ephemeral: false,
         is_init: list == "initContainers" && container.restart_policy.as_deref() != Some("Always"),
     })
@@ -112,6 +125,11 @@ fn ephemeral(containers: &[EphemeralContainer]) -> impl Iterator<Item = Containe
         security_context: container.security_context.as_ref(),
         ports: container.ports.as_deref().unwrap_or_default(),
         resources: container.resources.as_ref(),
+        probes: [
+            ("livenessProbe", container.liveness_probe.as_ref()),
+            ("readinessProbe", container.readiness_probe.as_ref()),
+            ("startupProbe", container.startup_probe.as_ref()),
+        ],
         is_ephemeral: true,
         is_init: false,
     })

@@ -44,34 +44,46 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
                 continue;
             };
             let types = &policy.pod_security.volume_types;
-            if !types.is_empty() && !types.contains(kind) {
+            let is_listed = types.is_empty() || types.contains(kind);
+            if !is_listed {
                 let names: Vec<String> = types.iter().map(|kind| format!("{kind:?}")).collect();
                 let allowed = format!("only volumes of type {}", any_of(&names));
                 found.push(Violation::of(
                     rules::ALLOWED_VOLUMES,
-                    field,
+                    field.clone(),
                     &format!("a volume of type {kind:?}"),
                     &policy.title(),
                     &allowed,
                 ));
-            } else if *kind == VolumeType::Csi {
-                let driver = value.get("driver").and_then(Value::as_str).unwrap_or_default();
-                let drivers = &policy.pod_security.csi_drivers;
-                if !drivers.iter().any(|allowed| allowed == driver) {
-                    let allowed = format!("the drivers {}", any_of(drivers));
-                    let field = format!("{field}.driver");
-                    found.push(Violation::of(
-                        rules::ALLOWED_VOLUMES,
-                        field,
-                        &format!("{driver:?}"),
-                        &policy.title(),
-                        &allowed,
-                    ));
+            }
+            match kind {
+                VolumeType::Csi if is_listed => found.extend(driver(value, &field, policy)),
+                VolumeType::Ephemeral => {
+                    let template = value.get("volumeClaimTemplate").unwrap_or(&Value::Null);
+                    let prefix = format!("{field}.volumeClaimTemplate.");
+                    found.extend(crate::objects::claim_spec(template, &prefix, policy));
                 }
+                _ => {}
             }
         }
     }
     found
+}
+
+/// The driver of a csi volume.
+fn driver(volume: &Value, field: &str, policy: &Policy) -> Option<Violation> {
+    let driver = volume.get("driver").and_then(Value::as_str).unwrap_or_default();
+    let drivers = &policy.pod_security.csi_drivers;
+    if drivers.iter().any(|allowed| allowed == driver) {
+        return None;
+    }
+    let allowed = if drivers.is_empty() {
+        "no csi volumes".to_owned()
+    } else {
+        format!("the drivers {}", any_of(drivers))
+    };
+    let field = format!("{field}.driver");
+    Some(Violation::of(rules::ALLOWED_VOLUMES, field, &format!("{driver:?}"), &policy.title(), &allowed))
 }
 
 #[cfg(test)]

@@ -8,14 +8,17 @@ use k3k_api::labels;
 
 /// What the kubelet gives a pod that does not say.
 const DEFAULT_GRACE: i64 = 30;
-/// Orders to network plugins: other networks, fixed addresses, ranges of addresses. Without a list of annotations, these are no tenant's.
-const ORDERS: [&str; 6] = [
+/// Orders to network plugins and to controllers that copy Secrets between namespaces. Without a list of annotations, these are no tenant's.
+const ORDERS: [&str; 9] = [
     "k8s.v1.cni.cncf.io/*",
     "cni.projectcalico.org/*",
     "ovn.kubernetes.io/*",
     "k8s.ovn.org/*",
     "*.cilium.io/*",
     "kubernetes.io/*-bandwidth",
+    "v1.multus-cni.io/*",
+    "reflector.v1.k8s.emberstack.com/*",
+    "replicator.v1.mittwald.de/*",
 ];
 
 /// Classes, metadata and the grace period.
@@ -26,20 +29,29 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
     let mut found = priority(subject, policy);
     found.extend(runtime_class(subject, policy));
     found.extend(metadata(subject, policy));
-    if let Some(most) = policy.workloads.max_termination_grace_period_seconds {
-        let grace = subject.spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE);
-        if grace > most {
-            let field = "spec.terminationGracePeriodSeconds".to_owned();
-            found.push(Violation::of(
-                rules::GRACE_PERIOD,
-                field,
-                &grace.to_string(),
-                &policy.title(),
-                &format!("at most {most}"),
-            ));
+    found.extend(grace_periods(subject, policy));
+    found
+}
+
+/// The pod's own, and those of probes, which go before it when a probe fails.
+fn grace_periods(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
+    let Some(most) = policy.workloads.max_termination_grace_period_seconds else { return Vec::new() };
+    let own = subject.spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE);
+    let mut periods = vec![("spec.terminationGracePeriodSeconds".to_owned(), own)];
+    for container in subject.containers() {
+        for (kind, probe) in container.probes {
+            if let Some(period) = probe.and_then(|probe| probe.termination_grace_period_seconds) {
+                periods.push((format!("{}.{kind}.terminationGracePeriodSeconds", container.path), period));
+            }
         }
     }
-    found
+    let allowed = format!("at most {most}");
+    let too_long = periods.into_iter().filter(|(_, period)| *period > most);
+    too_long
+        .map(|(field, period)| {
+            Violation::of(rules::GRACE_PERIOD, field, &period.to_string(), &policy.title(), &allowed)
+        })
+        .collect()
 }
 
 fn priority(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
@@ -88,40 +100,38 @@ fn runtime_class(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
 }
 
 fn metadata(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
-    let mut found = Vec::new();
-    for key in subject.annotations.keys().filter(|key| !is_kubernetes_own(key)) {
-        let refused = match &policy.workloads.allowed_annotations {
-            Some(allowed) => !allowed.iter().any(|glob| glob::text(glob, key)),
-            None => ORDERS.iter().any(|glob| glob::text(glob, key)),
-        };
-        if refused {
-            let field = format!("metadata.annotations[{key}]");
-            let allowed = policy
-                .workloads
-                .allowed_annotations
-                .as_ref()
-                .map_or_else(|| "no orders to network plugins".to_owned(), |allowed| any_of(allowed));
-            found.push(Violation::of(rules::ANNOTATIONS, field, "set", &policy.title(), &allowed));
-        }
+    let annotations = subject.annotations.keys().filter_map(|key| annotation(key, policy));
+    annotations.chain(subject.labels.keys().filter_map(|key| metadata_label(key, policy))).collect()
+}
+
+/// An annotation that a tenant's object may not have.
+pub(crate) fn annotation(key: &str, policy: &Policy) -> Option<Violation> {
+    if is_kubernetes_own(key) {
+        return None;
     }
-    if let Some(allowed) = &policy.workloads.allowed_labels {
-        let keys = subject.labels.keys().filter(|key| !labels::is_reserved(key));
-        for key in keys.filter(|key| !allowed.iter().any(|glob| glob::text(glob, key))) {
-            let field = format!("metadata.labels[{key}]");
-            found.push(Violation::of(
-                rules::METADATA_LABELS,
-                field,
-                "set",
-                &policy.title(),
-                &any_of(allowed),
-            ));
-        }
+    let (refused, allowed) = match &policy.workloads.allowed_annotations {
+        Some(allowed) => (!allowed.iter().any(|glob| glob::text(glob, key)), any_of(allowed)),
+        None => (
+            ORDERS.iter().any(|glob| glob::text(glob, key)),
+            "no orders to the host's controllers".to_owned(),
+        ),
+    };
+    let field = format!("metadata.annotations[{key}]");
+    refused.then(|| Violation::of(rules::ANNOTATIONS, field, "set", &policy.title(), &allowed))
+}
+
+/// A label that a tenant's object may not have.
+pub(crate) fn metadata_label(key: &str, policy: &Policy) -> Option<Violation> {
+    let allowed = policy.workloads.allowed_labels.as_ref()?;
+    if labels::is_reserved(key) || allowed.iter().any(|glob| glob::text(glob, key)) {
+        return None;
     }
-    found
+    let field = format!("metadata.labels[{key}]");
+    Some(Violation::of(rules::METADATA_LABELS, field, "set", &policy.title(), &any_of(allowed)))
 }
 
 /// Keys that are ours, or that the host's own admission and kubectl write.
-fn is_kubernetes_own(key: &str) -> bool {
+pub(crate) fn is_kubernetes_own(key: &str) -> bool {
     labels::is_reserved(key)
         || matches!(
             key,
