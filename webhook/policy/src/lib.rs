@@ -4,6 +4,7 @@
 //! The webhook enforces by it, the virtual kubelet warns by it inside, the plugin explains and tests by it: there is one evaluator. It does no
 //! I/O and reads no clock.
 
+pub mod described;
 pub mod glob;
 mod governing;
 mod guard;
