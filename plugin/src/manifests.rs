@@ -76,7 +76,9 @@ pub(crate) fn all(paths: &[PathBuf], recursive: bool) -> Result<Vec<Document>, E
 fn folder(path: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), Error> {
     let failed = |error: std::io::Error| wrong(path, &error.to_string());
     let mut entries = std::fs::read_dir(path)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>())
+        .and_then(|entries| {
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()
+        })
         .map_err(failed)?;
     entries.sort();
     for entry in entries {
@@ -84,7 +86,8 @@ fn folder(path: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), 
             if recursive {
                 folder(&entry, recursive, files)?;
             }
-        } else if entry.extension().is_some_and(|extension| ENDINGS.iter().any(|ending| extension == *ending)) {
+        } else if entry.extension().is_some_and(|extension| ENDINGS.iter().any(|ending| extension == *ending))
+        {
             files.push(entry);
         }
     }
@@ -123,8 +126,8 @@ fn documents(path: &Path) -> Result<Vec<Value>, Error> {
         std::fs::read_to_string(path).map(|read| text = read)
     };
     read.map_err(|error| wrong(path, &format!("cannot be read: {error}")))?;
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(&text).map_err(|error| wrong(path, &format!("not YAML or JSON: {error}")))?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text)
+        .map_err(|error| wrong(path, &format!("not YAML or JSON: {error}")))?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
@@ -154,7 +157,10 @@ mod tests {
             .iter()
             .map(|one| (one.number, one.object["kind"].as_str(), one.object["metadata"]["name"].as_str()))
             .collect();
-        assert_eq!(names, [(1, Some("Pod"), Some("a")), (2, Some("Pod"), Some("b")), (3, Some("Pod"), Some("c"))]);
+        assert_eq!(
+            names,
+            [(1, Some("Pod"), Some("a")), (2, Some("Pod"), Some("b")), (3, Some("Pod"), Some("c"))]
+        );
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub(crate) fn api(connection: &Connection) -> Api<DynamicObject> {
 
 /// Takes `NAME`, `vcp/NAME` or `virtualclusterpolicies.k3k.io/NAME` apart.
 pub(crate) fn name(text: &str) -> Result<String, Error> {
-    const PREFIXES: [&str; 5] = ["vcp", "virtualclusterpolicy", "virtualclusterpolicies", REFERENCE, RESOURCE];
+    const PREFIXES: [&str; 5] =
+        ["vcp", "virtualclusterpolicy", "virtualclusterpolicies", REFERENCE, RESOURCE];
     let name = match text.split_once('/') {
         Some((prefix, name)) if PREFIXES.contains(&prefix) => name,
         _ => text,

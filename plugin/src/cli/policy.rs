@@ -3,7 +3,9 @@
 mod create;
 mod evaluate;
 
-pub(crate) use create::{DigestFlag, PlacementFlag, PolicyCreateArgs, PullPolicyFlag, RegistryFlag, ServiceTypeFlag};
+pub(crate) use create::{
+    DigestFlag, PlacementFlag, PolicyCreateArgs, PullPolicyFlag, RegistryFlag, ServiceTypeFlag,
+};
 pub(crate) use evaluate::{PolicyAuditArgs, PolicyExplainArgs, PolicyTestArgs, TestFormat};
 
 use super::DryRunFlag;

@@ -42,7 +42,14 @@ pub(crate) struct PolicyCreateArgs {
     pub(crate) registries: Vec<RegistryFlag>,
 
     /// Type of Services that is allowed; may be repeated
-    #[arg(long = "service-type", value_enum, ignore_case = true, value_delimiter = ',', value_name = "TYPE", help_heading = "Policy")]
+    #[arg(
+        long = "service-type",
+        value_enum,
+        ignore_case = true,
+        value_delimiter = ',',
+        value_name = "TYPE",
+        help_heading = "Policy"
+    )]
     pub(crate) service_types: Vec<ServiceTypeFlag>,
 
     /// Label of the nodes that every pod runs on; may be repeated
@@ -67,7 +74,13 @@ pub(crate) struct PolicyCreateArgs {
 
     /// Namespace to bind to the policy; may be repeated
     // The same id as the flag of all commands, whose place it takes.
-    #[arg(id = "namespace", short = 'n', long = "namespace", value_name = "NAMESPACE", value_delimiter = ',')]
+    #[arg(
+        id = "namespace",
+        short = 'n',
+        long = "namespace",
+        value_name = "NAMESPACE",
+        value_delimiter = ','
+    )]
     pub(crate) namespaces: Vec<String>,
 
     /// Also bind namespaces that are bound to another policy
@@ -159,9 +172,12 @@ fn registry(text: &str) -> Result<RegistryFlag, String> {
     };
     let good = !host.is_empty()
         && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
-        && repositories.is_none_or(|rest| !rest.is_empty() && !rest.contains("//"));
+        && !text.contains("//")
+        && repositories.is_none_or(|rest| !rest.is_empty());
     if !good {
-        return Err(format!("\"{text}\" is not a registry (write registry.example.com or registry.example.com/team/**)"));
+        return Err(format!(
+            "\"{text}\" is not a registry (write registry.example.com or registry.example.com/team/**)"
+        ));
     }
     Ok(RegistryFlag { host: host.to_owned(), repositories: repositories.map(str::to_owned) })
 }
@@ -169,11 +185,15 @@ fn registry(text: &str) -> Result<RegistryFlag, String> {
 /// `RESOURCE=AMOUNT`. Counts are amounts without a unit.
 fn amount(text: &str) -> Result<(String, String), String> {
     let (resource, value) = pair(text)?;
-    let milli = value.strip_suffix('m').is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()));
+    let milli = value
+        .strip_suffix('m')
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()));
     if value == "0" || milli {
         return Ok((resource, value));
     }
-    quantity(&value).map(|value| (resource, value)).map_err(|_| format!("\"{value}\" is not an amount (write 8, 500m or 16Gi)"))
+    quantity(&value)
+        .map(|value| (resource, value))
+        .map_err(|_| format!("\"{value}\" is not an amount (write 8, 500m or 16Gi)"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The flags of `policy test`, `policy explain` and `policy audit`, which ask the rules.
 
-use clap::{Args, ValueEnum};
 use crate::cli::DocumentFormat;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 /// `policy test`.

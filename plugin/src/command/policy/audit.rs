@@ -98,8 +98,10 @@ async fn namespaces(
         }
         Some(_) => {}
         None => {
-            let clusters = policies::namespaces(connection, &format!("{}=true", labels::CLUSTER_NAMESPACE)).await?;
-            found.extend(clusters.into_iter().filter(|namespace| policies::of_namespace(namespace).is_none()));
+            let clusters =
+                policies::namespaces(connection, &format!("{}=true", labels::CLUSTER_NAMESPACE)).await?;
+            found
+                .extend(clusters.into_iter().filter(|namespace| policies::of_namespace(namespace).is_none()));
         }
     }
     Ok(found)
@@ -110,19 +112,26 @@ async fn list(connection: &Connection, kind: Kind, namespace: &str) -> Result<Ve
     let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural);
     let api: Api<DynamicObject> = Api::namespaced_with(connection.client.clone(), namespace, &resource);
     let found = policies::every(&api, &ListParams::default()).await.map_err(|error| {
-        let plural =
-            if kind.group.is_empty() { kind.plural.to_owned() } else { format!("{}.{}", kind.plural, kind.group) };
+        let plural = if kind.group.is_empty() {
+            kind.plural.to_owned()
+        } else {
+            format!("{}.{}", kind.plural, kind.group)
+        };
         connection.explain(Action::new("list", &plural).within(namespace), &error)
     })?;
-    let live = found.into_iter().filter(|object| object.metadata.deletion_timestamp.is_none()).map(|object| {
-        let mut object = serde_json::to_value(&object).unwrap_or_default();
-        object["apiVersion"] = resource.api_version.as_str().into();
-        object["kind"] = kind.kind.into();
-        Live { kind, namespace: namespace.to_owned(), object }
-    });
+    let live =
+        found.into_iter().filter(|object| object.metadata.deletion_timestamp.is_none()).map(|object| {
+            let mut object = serde_json::to_value(&object).unwrap_or_default();
+            object["apiVersion"] = resource.api_version.as_str().into();
+            object["kind"] = kind.kind.into();
+            Live { kind, namespace: namespace.to_owned(), object }
+        });
     // A pod that has ended holds nothing any more.
     Ok(live
-        .filter(|live| !matches!(live.object["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) || kind.what != What::Pod)
+        .filter(|live| {
+            !matches!(live.object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+                || kind.what != What::Pod
+        })
         .collect())
 }
 
@@ -132,7 +141,9 @@ fn judge(governed: &[(String, Governing)], objects: &[Live]) -> Report {
     let owners = owners(objects);
     let mut found = Vec::new();
     for live in objects {
-        let Some((_, governing)) = governed.iter().find(|(name, _)| *name == live.namespace) else { continue };
+        let Some((_, governing)) = governed.iter().find(|(name, _)| *name == live.namespace) else {
+            continue;
+        };
         let taken = |host: &str| owners.get(host).is_some_and(|owner| *owner != live.namespace);
         let given = Given { governing, now, clusters: older_clusters(live, objects), taken: &taken };
         let verdict = verdict::live(&live.object, live.kind, &live.namespace, &given);
@@ -162,7 +173,10 @@ fn older_clusters(live: &Live, objects: &[Live]) -> usize {
 
 fn created(live: &Live) -> (&str, &str) {
     let metadata = &live.object["metadata"];
-    (metadata["creationTimestamp"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default())
+    (
+        metadata["creationTimestamp"].as_str().unwrap_or_default(),
+        metadata["name"].as_str().unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]

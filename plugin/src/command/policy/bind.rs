@@ -54,13 +54,18 @@ pub(super) async fn plan(
 ) -> Result<Binding, Error> {
     if ["kube-system", "kube-public", "kube-node-lease", install::NAMESPACE].contains(&name) {
         return Err(Error::State {
-            message: format!("namespace \"{name}\" is the host's own and holds no clusters: nothing is bound there"),
+            message: format!(
+                "namespace \"{name}\" is the host's own and holds no clusters: nothing is bound there"
+            ),
             notes: Vec::new(),
         });
     }
     let namespace = policies::namespace_of(connection, name).await?;
     if namespace.metadata.deletion_timestamp.is_some() {
-        return Err(Error::State { message: format!("namespace \"{name}\" is being deleted"), notes: Vec::new() });
+        return Err(Error::State {
+            message: format!("namespace \"{name}\" is being deleted"),
+            notes: Vec::new(),
+        });
     }
     let from = policies::of_namespace(&namespace).map(str::to_owned);
     if let Some(current) = from.as_deref().filter(|current| *current != policy && !overwrite) {
@@ -87,7 +92,12 @@ pub(super) async fn carry_out(
     if dry != DryRun::Client {
         label(connection, &binding.namespace, Some(&policy.name), dry).await?;
     }
-    terminal.data(&format!("namespace/{name} bound to {}/{}{}\n", policies::REFERENCE, policy.name, dry.suffix()))?;
+    terminal.data(&format!(
+        "namespace/{name} bound to {}/{}{}\n",
+        policies::REFERENCE,
+        policy.name,
+        dry.suffix()
+    ))?;
     let before = match &binding.from {
         Some(from) => match policies::find(connection, from).await {
             Ok(object) => policies::compile(&object).ok(),
@@ -117,7 +127,9 @@ pub(super) async fn carry_out(
 /// Clusters that the policy would not allow.
 async fn clusters_there(connection: &Connection, terminal: &Terminal, policy: &Policy, namespace: &str) {
     // Whoever may not look at clusters is told nothing of them.
-    let Ok(clusters) = clusters::api(connection, namespace).list(&ListParams::default()).await else { return };
+    let Ok(clusters) = clusters::api(connection, namespace).list(&ListParams::default()).await else {
+        return;
+    };
     let allowed = policy.spec.allowed_mode();
     for cluster in clusters.items.iter().filter(|cluster| cluster.spec.mode() != allowed) {
         let name = cluster.metadata.name.as_deref().unwrap_or_default();

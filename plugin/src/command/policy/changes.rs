@@ -17,7 +17,9 @@ pub(super) fn between(old: &Value, new: &Value, prefix: &str) -> Vec<String> {
                 let before = old.pointer(&path).cloned().unwrap_or_default();
                 lines.push(format!("~ {}: {before} -> {}", field(&path, prefix), replaced.value));
             }
-            PatchOperation::Remove(removed) => lines.push(format!("- {}", field(&removed.path.to_string(), prefix))),
+            PatchOperation::Remove(removed) => {
+                lines.push(format!("- {}", field(&removed.path.to_string(), prefix)))
+            }
             PatchOperation::Move(_) | PatchOperation::Copy(_) | PatchOperation::Test(_) => {}
         }
     }
@@ -61,11 +63,14 @@ mod tests {
         let old = json!({"spec": {"containers": [{"name": "a", "imagePullPolicy": "IfNotPresent"}], "priority": 1}});
         let new = json!({"spec": {"containers": [{"name": "a", "imagePullPolicy": "Always"}],
             "nodeSelector": {"k3k.io/tenant": "a"}, "tolerations": [{"key": "k"}]}});
-        assert_eq!(between(&old, &new, "spec.template."), [
-            "- spec.template.spec.priority",
-            "~ spec.template.spec.containers[0].imagePullPolicy: \"IfNotPresent\" -> \"Always\"",
-            "+ spec.template.spec.nodeSelector[k3k.io/tenant]: \"a\"",
-            "+ spec.template.spec.tolerations: [{\"key\":\"k\"}]",
-        ]);
+        assert_eq!(
+            between(&old, &new, "spec.template."),
+            [
+                "~ spec.template.spec.containers[0].imagePullPolicy: \"IfNotPresent\" -> \"Always\"",
+                "+ spec.template.spec.nodeSelector[k3k.io/tenant]: \"a\"",
+                "+ spec.template.spec.tolerations: [{\"key\":\"k\"}]",
+                "- spec.template.spec.priority",
+            ]
+        );
     }
 }

@@ -1,10 +1,11 @@
 //! `policy create`: apply the policy, and bind namespaces to it.
 
 use super::bind;
-use crate::command::create::exists as is_taken;
 use crate::cli::{
-    ConnectionFlags, DigestFlag, DryRun, PlacementFlag, PolicyCreateArgs, PullPolicyFlag, RegistryFlag, ServiceTypeFlag,
+    ConnectionFlags, DigestFlag, DryRun, PlacementFlag, PolicyCreateArgs, PullPolicyFlag, RegistryFlag,
+    ServiceTypeFlag,
 };
+use crate::command::create::exists as is_taken;
 use crate::connect::{self, Connection};
 use crate::error::{Action, Error, Exit};
 use crate::manifests;
@@ -141,7 +142,9 @@ fn fill(args: &PolicyCreateArgs, spec: &mut Value) {
 }
 
 fn map(pairs: &[(String, String)]) -> Value {
-    Value::Object(pairs.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect::<Map<_, _>>())
+    Value::Object(
+        pairs.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect::<Map<_, _>>(),
+    )
 }
 
 /// One entry for each host. A host without repositories means all of them.
@@ -168,7 +171,10 @@ fn registries(flags: &[RegistryFlag]) -> Value {
 fn check(object: &Value) -> Result<k3k_policy::Policy, Error> {
     let policy = k3k_policy::read_policy(object).map_err(|error| Error::usage(error.to_string()))?;
     let images = policy.spec.images.clone().unwrap_or_default();
-    if policy.digest() == DigestRule::Resolve && images.allowed_registries.is_empty() && images.pins.is_empty() {
+    if policy.digest() == DigestRule::Resolve
+        && images.allowed_registries.is_empty()
+        && images.pins.is_empty()
+    {
         return Err(Error::usage_hint(
             "spec.images.digest: Resolve needs registries that may be asked",
             "--registry registry.example.com, or --digest require",

@@ -14,15 +14,11 @@ pub(super) fn pod(pod: &mut Value) {
     {
         spec.insert("serviceAccountName".to_owned(), account);
     }
-    let host_network = spec.get("hostNetwork") == Some(&Value::Bool(true));
     for list in LISTS {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             let Some(container) = container.as_object_mut() else { continue };
             image(container);
             amounts(container);
-            if host_network {
-                ports(container);
-            }
         }
     }
 }
@@ -78,17 +74,6 @@ fn amounts(container: &mut Map<String, Value>) {
     }
 }
 
-/// In the node's network every port is one of the node's.
-fn ports(container: &mut Map<String, Value>) {
-    for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        let Some(port) = port.as_object_mut() else { continue };
-        let unset = port.get("hostPort").is_none_or(|value| value.is_null() || value == 0);
-        if let (true, Some(number)) = (unset, port.get("containerPort").cloned()) {
-            port.insert("hostPort".to_owned(), number);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,25 +94,30 @@ mod tests {
     #[test]
     fn a_pod_is_what_the_api_server_makes_of_it() {
         let mut object = json!({"spec": {
-            "hostNetwork": true,
             "serviceAccount": "app",
             "volumes": [{"name": "tmp"}, {"name": "c", "configMap": {"name": "c"}}],
-            "containers": [{"name": "a", "image": "a:1", "ports": [{"containerPort": 80}],
+            "containers": [{"name": "a", "image": "a:1",
                 "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}}],
         }});
         pod(&mut object);
         let spec = &object["spec"];
         assert_eq!(spec["serviceAccountName"], "app");
-        assert_eq!(spec["volumes"], json!([{"name": "tmp", "emptyDir": {}}, {"name": "c", "configMap": {"name": "c"}}]));
+        assert_eq!(
+            spec["volumes"],
+            json!([{"name": "tmp", "emptyDir": {}}, {"name": "c", "configMap": {"name": "c"}}])
+        );
         let container = &spec["containers"][0];
         assert_eq!(container["imagePullPolicy"], "IfNotPresent");
-        assert_eq!(container["ports"][0]["hostPort"], 80);
         assert_eq!(container["resources"]["requests"], json!({"cpu": "500m", "memory": "1Gi"}));
     }
 
     #[test]
     fn nonsense_stays_nonsense() {
-        for nonsense in [json!(null), json!({"spec": 1}), json!({"spec": {"containers": [1, {"resources": {"limits": 1}}], "volumes": {}}})] {
+        for nonsense in [
+            json!(null),
+            json!({"spec": 1}),
+            json!({"spec": {"containers": [1, {"resources": {"limits": 1}}], "volumes": {}}}),
+        ] {
             let mut object = nonsense.clone();
             pod(&mut object);
             assert_eq!(object, nonsense);

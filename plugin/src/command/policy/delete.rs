@@ -64,7 +64,11 @@ async fn look(connection: &Connection, name: &str, args: &PolicyDeleteArgs) -> R
         .collect();
     if !bound.is_empty() && !args.force {
         return Err(Error::State {
-            message: format!("policy \"{name}\" governs {}: {}", counted(bound.len(), "namespace"), list(&bound)),
+            message: format!(
+                "policy \"{name}\" governs {}: {}",
+                counted(bound.len(), "namespace"),
+                list(&bound)
+            ),
             notes: vec![
                 ("unbind", format!("kubectl k3k policy unbind {}", bound.join(" "))),
                 ("or bind", format!("kubectl k3k policy bind OTHER {} --overwrite", bound.join(" "))),
@@ -72,7 +76,11 @@ async fn look(connection: &Connection, name: &str, args: &PolicyDeleteArgs) -> R
             ],
         });
     }
-    Ok(Some(Going { name: name.to_owned(), uid: object["metadata"]["uid"].as_str().map(str::to_owned), bound }))
+    Ok(Some(Going {
+        name: name.to_owned(),
+        uid: object["metadata"]["uid"].as_str().map(str::to_owned),
+        bound,
+    }))
 }
 
 fn list(names: &[String]) -> String {

@@ -52,7 +52,8 @@ async fn namespaces(connection: &Connection, policy: &str) -> Option<Vec<BoundNa
             .list_metadata(&ListParams::default())
             .await
             .ok()?;
-        bound.push(BoundNamespace { name, clusters: u32::try_from(clusters.items.len()).unwrap_or(u32::MAX) });
+        bound
+            .push(BoundNamespace { name, clusters: u32::try_from(clusters.items.len()).unwrap_or(u32::MAX) });
     }
     Some(bound)
 }
@@ -60,7 +61,8 @@ async fn namespaces(connection: &Connection, policy: &str) -> Option<Vec<BoundNa
 /// Events about the policy; none if one may not see them.
 async fn events(connection: &Connection, policy: &str) -> Vec<Event> {
     let fields = format!("involvedObject.kind={},involvedObject.name={policy}", policies::KIND);
-    let found = Api::<Event>::all(connection.client.clone()).list(&ListParams::default().fields(&fields)).await;
+    let found =
+        Api::<Event>::all(connection.client.clone()).list(&ListParams::default().fields(&fields)).await;
     let mut events = found.map(|list| list.items).unwrap_or_default();
     events.retain(|event| {
         let about = &event.involved_object;

@@ -37,7 +37,10 @@ pub(super) async fn run(
         ([one], _) => match one.split_once('/') {
             Some((kind, name)) if is_pod(kind) => pod::live(args, name, flags, terminal).await?,
             _ if is_pod(one) => {
-                return Err(Error::usage_hint("which pod?", "kubectl k3k policy explain pod NAME -n NAMESPACE"));
+                return Err(Error::usage_hint(
+                    "which pod?",
+                    "kubectl k3k policy explain pod NAME -n NAMESPACE",
+                ));
             }
             _ => rule::explain(one)?,
         },
@@ -57,11 +60,7 @@ fn is_pod(word: &str) -> bool {
 }
 
 /// The policy that `--policy` names.
-async fn chosen(
-    policy: &str,
-    flags: &ConnectionFlags,
-    terminal: &Terminal,
-) -> Result<Governing, Error> {
+async fn chosen(policy: &str, flags: &ConnectionFlags, terminal: &Terminal) -> Result<Governing, Error> {
     let policy = match policies::meant(policy)? {
         Meant::File(path) => policies::from_file(&path)?,
         Meant::Name(name) => {

@@ -45,7 +45,9 @@ pub(super) async fn run(
         return Ok(missing.unwrap_or(Exit::Done));
     }
     if objects.is_empty() && missing.is_none() {
-        terminal.note("No policies found. Clusters are held to the default policy: Pod Security Standard Baseline.");
+        terminal.note(
+            "No policies found. Clusters are held to the default policy: Pod Security Standard Baseline.",
+        );
         return Ok(Exit::Done);
     }
     let governed = governed(&connection).await;
@@ -68,8 +70,11 @@ async fn governed(connection: &Connection) -> Option<Governed> {
         let Some(policy) = policies::of_namespace(namespace) else { continue };
         let entry = governed.entry(policy.to_owned()).or_default();
         entry.0 += 1;
-        entry.1 +=
-            clusters.items.iter().filter(|cluster| cluster.metadata.namespace == namespace.metadata.name).count();
+        entry.1 += clusters
+            .items
+            .iter()
+            .filter(|cluster| cluster.metadata.namespace == namespace.metadata.name)
+            .count();
     }
     Some(governed)
 }
@@ -114,7 +119,8 @@ fn row(
     let mut row = vec![
         name,
         spec.allowed_mode().to_string(),
-        spec.pod_security_admission_level.map_or_else(|| "baseline".to_owned(), |level| level.as_str().to_owned()),
+        spec.pod_security_admission_level
+            .map_or_else(|| "baseline".to_owned(), |level| level.as_str().to_owned()),
         digest(images.digest.unwrap_or_default()).to_owned(),
         placement(spec.nodes.as_ref().and_then(|nodes| nodes.placement).unwrap_or_default()).to_owned(),
         count(namespaces),
@@ -125,7 +131,8 @@ fn row(
     if wide {
         let enforcement = spec.enforcement.clone().unwrap_or_default();
         let tenant = spec.tenancy.as_ref().and_then(|tenancy| tenancy.tenant.clone());
-        let hosts: Vec<&str> = images.allowed_registries.iter().map(|registry| registry.host.as_str()).collect();
+        let hosts: Vec<&str> =
+            images.allowed_registries.iter().map(|registry| registry.host.as_str()).collect();
         row.push(tenant.unwrap_or_else(dash));
         row.push(mode(enforcement.mode.unwrap_or_default()).to_owned());
         row.push(enforcement.exemptions.len().to_string());
@@ -138,7 +145,8 @@ fn row(
 
 /// The first condition that is not as it should be, else `Ready`; `-` if nobody has looked.
 fn condition(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> String {
-    match conditions.iter().find(|condition| (condition.status == "True") == (condition.type_ == "Degraded")) {
+    match conditions.iter().find(|condition| (condition.status == "True") == (condition.type_ == "Degraded"))
+    {
         Some(condition) if condition.reason.is_empty() => format!("not {}", condition.type_),
         Some(condition) => condition.reason.clone(),
         None if conditions.is_empty() => "-".to_owned(),
@@ -178,7 +186,9 @@ mod tests {
 
     #[test]
     fn the_table_says_what_matters_most() {
-        let policy = |value: serde_json::Value| -> VirtualClusterPolicy { serde_json::from_value(value).expect("policy") };
+        let policy = |value: serde_json::Value| -> VirtualClusterPolicy {
+            serde_json::from_value(value).expect("policy")
+        };
         let gold = policy(json!({"apiVersion": "k3k.io/v1beta1", "kind": "VirtualClusterPolicy",
             "metadata": {"name": "gold", "creationTimestamp": "2026-01-01T00:00:00Z"},
             "spec": {"allowedMode": "virtual", "podSecurityAdmissionLevel": "restricted", "tenancy": {"tenant": "team-a"},
@@ -191,7 +201,8 @@ mod tests {
         let governed = Governed::from([("gold".to_owned(), (2, 3))]);
         let now = "2026-01-03T00:00:00Z".parse().expect("time");
         let render = |wide: bool, governed: Option<&Governed>| {
-            let rows: Vec<_> = [&gold, &plain].into_iter().map(|policy| row(policy, wide, governed, now)).collect();
+            let rows: Vec<_> =
+                [&gold, &plain].into_iter().map(|policy| row(policy, wide, governed, now)).collect();
             table::render(Some(&heading(wide)), &rows)
         };
         insta::assert_snapshot!("table", render(false, Some(&governed)));

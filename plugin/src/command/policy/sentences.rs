@@ -3,8 +3,8 @@
 use super::get::mode;
 use jiff::Timestamp;
 use k3k_api::v1beta1::policy::{
-    AllowedRegistry, ClustersPerNamespace, ControlPlanePrivilege, DataSources, DigestRule, Egress, IngressFrom,
-    OnResolveFailure, Placement, RegistryNetwork, UserNamespaces,
+    AllowedRegistry, ClustersPerNamespace, ControlPlanePrivilege, DataSources, DigestRule, Egress,
+    IngressFrom, OnResolveFailure, Placement, RegistryNetwork, UserNamespaces,
 };
 use k3k_policy::Policy;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -36,7 +36,8 @@ pub(super) fn differences(before: &Policy, after: &Policy) -> Vec<(&'static str,
         areas.iter().find(|(area, _)| *area == name).map(|(_, lines)| lines.clone()).unwrap_or_default()
     };
     let mut names: Vec<&'static str> = new.iter().map(|(area, _)| *area).collect();
-    names.extend(old.iter().map(|(area, _)| *area).filter(|area| !new.iter().any(|(other, _)| other == area)));
+    names
+        .extend(old.iter().map(|(area, _)| *area).filter(|area| !new.iter().any(|(other, _)| other == area)));
     let mut found = Vec::new();
     for name in names {
         let (old, new) = (of(&old, name), of(&new, name));
@@ -68,7 +69,10 @@ fn clusters(policy: &Policy) -> Vec<String> {
         lines.push(format!("servers and agents have RuntimeClass {class}"));
     }
     if let Some(host) = spec.host_users {
-        lines.push(format!("servers and agents have {}", if host { "the node's users" } else { "users of their own" }));
+        lines.push(format!(
+            "servers and agents have {}",
+            if host { "the node's users" } else { "users of their own" }
+        ));
     }
     if spec.security_context.is_some() {
         lines.push("servers and agents have the policy's security context".to_owned());
@@ -88,8 +92,11 @@ fn pods(policy: &Policy) -> Vec<String> {
     let rules = policy.spec.pod_security.clone().unwrap_or_default();
     for privilege in &rules.privileged {
         let powers: Vec<String> = privilege.allow.iter().map(|power| format!("{power:?}")).collect();
-        let clusters =
-            if privilege.clusters.is_empty() { String::new() } else { format!(" of {}", privilege.clusters.join(", ")) };
+        let clusters = if privilege.clusters.is_empty() {
+            String::new()
+        } else {
+            format!(" of {}", privilege.clusters.join(", "))
+        };
         let paths: Vec<&str> = privilege.host_paths.iter().map(|path| path.path.as_str()).collect();
         let paths = if paths.is_empty() { String::new() } else { format!(" ({})", paths.join(", ")) };
         lines.push(format!(
@@ -216,8 +223,12 @@ fn resources(policy: &Policy) -> Vec<String> {
     if let Some(most) = rules.per_pod.as_ref().and_then(|per_pod| per_pod.max_containers) {
         lines.push(format!("at most {most} containers in a pod"));
     }
-    let required: Vec<String> =
-        rules.containers.iter().flat_map(|containers| &containers.require).map(|one| format!("{one:?}")).collect();
+    let required: Vec<String> = rules
+        .containers
+        .iter()
+        .flat_map(|containers| &containers.require)
+        .map(|one| format!("{one:?}"))
+        .collect();
     if !required.is_empty() {
         lines.push(format!("containers must say {}", required.join(", ")));
     }
@@ -273,7 +284,8 @@ fn network(policy: &Policy) -> Vec<String> {
         }
     }
     if let Some(ingresses) = &rules.ingresses {
-        for (what, list) in [("Ingresses for", &ingresses.hosts), ("Ingresses of class", &ingresses.classes)] {
+        for (what, list) in [("Ingresses for", &ingresses.hosts), ("Ingresses of class", &ingresses.classes)]
+        {
             if let Some(list) = list {
                 let names: Vec<&str> = list.iter().map(String::as_str).collect();
                 lines.push(format!("{what} {}", words(&names)));
@@ -316,7 +328,8 @@ fn sync(policy: &Policy) -> Vec<String> {
 /// How rules are enforced: the mode of all, then those that differ.
 pub(super) fn enforcement(policy: &Policy) -> Vec<String> {
     let enforcement = policy.spec.enforcement.clone().unwrap_or_default();
-    let mut lines = vec![format!("{} for every rule that is not listed", mode(enforcement.mode.unwrap_or_default()))];
+    let mut lines =
+        vec![format!("{} for every rule that is not listed", mode(enforcement.mode.unwrap_or_default()))];
     for rule in &enforcement.rules {
         lines.push(format!("{} for {}", mode(rule.mode), rule.name));
     }

@@ -65,8 +65,11 @@ fn judge(
         } else {
             args.virtual_namespace.as_deref().or(own).or(namespace).unwrap_or("default")
         };
-        let side =
-            if args.host { Side::Host(place) } else { Side::Tenant(Source { cluster, virtual_namespace: place }) };
+        let side = if args.host {
+            Side::Host(place)
+        } else {
+            Side::Tenant(Source { cluster, virtual_namespace: place })
+        };
         let verdict = verdict::manifest(&document.object, side, &given);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let name = text(&document.object["metadata"]["name"]);

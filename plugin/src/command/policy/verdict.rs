@@ -8,7 +8,9 @@ use k3k_api::labels;
 use k3k_api::v1beta1::policy::{DigestRule, EnforcementMode};
 use k3k_policy::mutate::{self, Digests, Stage};
 use k3k_policy::pod::{Role, Subject};
-use k3k_policy::{Facts, Governing, MALFORMED, Operation, Policy, Question, Requester, Source, Violation, rules};
+use k3k_policy::{
+    Facts, Governing, MALFORMED, Operation, Policy, Question, Requester, Source, Violation, rules,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -104,10 +106,17 @@ pub(super) fn manifest(object: &Value, side: Side<'_>, given: &Given<'_>) -> Ver
     match (side, kind.what) {
         (Side::Tenant(source), What::Pod) => nested(object, "", source, given),
         (Side::Tenant(source), What::Template(path)) => match object.pointer(path) {
-            Some(template) => nested(template, &format!("{}.", path.trim_start_matches('/').replace('/', ".")), source, given),
+            Some(template) => nested(
+                template,
+                &format!("{}.", path.trim_start_matches('/').replace('/', ".")),
+                source,
+                given,
+            ),
             None => malformed(path, "a template of pods is missing"),
         },
-        (Side::Tenant(source), What::Service | What::Ingress | What::Claim) => copied(object, kind, source, given),
+        (Side::Tenant(source), What::Service | What::Ingress | What::Claim) => {
+            copied(object, kind, source, given)
+        }
         (Side::Tenant(_), What::Guarded) => Verdict::not_judged(),
         // Whoever makes a cluster does so in the host.
         (Side::Tenant(_), What::Cluster) => {
@@ -167,10 +176,14 @@ fn nested(pod: &Value, prefix: &str, source: Source<'_>, given: &Given<'_>) -> V
 
 /// What the evaluator says when there is no policy to ask.
 fn ungoverned(given: &Given<'_>) -> Violation {
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": []}});
+    let pod =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": []}});
     let question = question(&pod, kinds::POD, "", &Requester::Administrator);
     let found = k3k_policy::judge(&question, &given.facts());
-    found.into_iter().next().unwrap_or_else(|| Violation::new(k3k_policy::POLICY_MISSING, "", "there is no policy"))
+    found
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| Violation::new(k3k_policy::POLICY_MISSING, "", "there is no policy"))
 }
 
 /// A tenant's Service, Ingress or claim, as the virtual kubelet copies it.

@@ -4,6 +4,7 @@ use crate::command::policy::counted;
 use crate::command::policy::test::report::violation;
 use crate::command::policy::verdict::{Outcome, Verdict};
 use crate::output::table;
+use crate::output::terminal::plain;
 use k3k_api::labels;
 use k3k_api::v1beta1::policy::EnforcementMode;
 use k3k_policy::Governing;
@@ -35,7 +36,11 @@ impl Found {
         let metadata = &object["metadata"];
         let origin = metadata["labels"][labels::CLUSTER_NAME].as_str().map(|cluster| {
             let annotations = &metadata["annotations"];
-            [cluster.to_owned(), text(&annotations[labels::VIRTUAL_NAMESPACE]), text(&annotations[labels::VIRTUAL_NAME])]
+            [
+                cluster.to_owned(),
+                text(&annotations[labels::VIRTUAL_NAMESPACE]),
+                text(&annotations[labels::VIRTUAL_NAME]),
+            ]
         });
         Self {
             namespace: namespace.to_owned(),
@@ -61,7 +66,10 @@ impl Report {
 
     /// How many objects are let in, and would be written down.
     fn audited(&self) -> usize {
-        self.objects.iter().filter(|object| object.is_found() && object.verdict.outcome == Outcome::Admitted).count()
+        self.objects
+            .iter()
+            .filter(|object| object.is_found() && object.verdict.outcome == Outcome::Admitted)
+            .count()
     }
 
     /// A line for each violation.
@@ -79,11 +87,11 @@ impl Report {
                     format!("{}/{}", object.kind.to_ascii_lowercase(), object.name),
                     object.origin.as_ref().map_or_else(
                         || "-".to_owned(),
-                        |[cluster, namespace, name]| format!("{cluster}: {namespace}/{name}"),
+                        |[cluster, namespace, name]| plain(&format!("{cluster}: {namespace}/{name}")),
                     ),
                     result.to_owned(),
                     violation.rule.to_owned(),
-                    violation.message.clone(),
+                    plain(&violation.message),
                 ]);
             }
         }

@@ -68,10 +68,13 @@ pub(super) fn render(observed: &Observed, now: jiff::Timestamp) -> String {
     }
     many("Events", events(&observed.events, now));
     many("Hints", hints(observed, name, now));
-    let generation = metadata.generation.map_or_else(String::new, |generation| match status.observed_generation {
-        Some(seen) if seen < generation => format!(" · generation {generation}, of which {seen} is in force"),
-        _ => format!(" · generation {generation}"),
-    });
+    let generation =
+        metadata.generation.map_or_else(String::new, |generation| match status.observed_generation {
+            Some(seen) if seen < generation => {
+                format!(" · generation {generation}, of which {seen} is in force")
+            }
+            _ => format!(" · generation {generation}"),
+        });
     let age = age::since(metadata.creation_timestamp.as_ref(), now);
     format!("{name} · created {age} ago{generation}\n{}", table::render(None, &rows))
 }
@@ -83,8 +86,11 @@ fn ago(time: jiff::Timestamp, now: jiff::Timestamp) -> String {
 fn events(events: &[Event], now: jiff::Timestamp) -> Vec<String> {
     let time = |event: &Event| {
         let last = event.last_timestamp.as_ref().map(|time| time.0);
-        last.or(event.event_time.as_ref().map(|time| time.0))
-            .or(event.metadata.creation_timestamp.as_ref().map(|time| time.0))
+        last.or(event.event_time.as_ref().map(|time| time.0)).or(event
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0))
     };
     let mut all: Vec<&Event> = events.iter().collect();
     all.sort_by_key(|event| time(event));
@@ -122,10 +128,11 @@ fn hints(observed: &Observed, name: &str, now: jiff::Timestamp) -> Vec<String> {
     if status.violations.is_some_and(|found| found.enforced + found.warned > 0) {
         hints.push(format!("what breaks it: kubectl k3k policy audit {name}"));
     }
-    let default = policy.spec.enforcement.as_ref().and_then(|enforcement| enforcement.mode).unwrap_or_default();
+    let default =
+        policy.spec.enforcement.as_ref().and_then(|enforcement| enforcement.mode).unwrap_or_default();
     if default != EnforcementMode::Enforce {
         hints.push(format!(
-            "only guard rules refuse anything; when \"kubectl k3k policy audit {name}\" finds nothing more, set spec.enforcement.mode Enforce"
+            "rules that are not listed refuse nothing; when \"kubectl k3k policy audit {name}\" finds nothing more, set spec.enforcement.mode Enforce"
         ));
     }
     hints.extend(endings(policy, now));
@@ -159,8 +166,13 @@ mod tests {
             compiled: k3k_policy::read_policy(&object),
             object: serde_json::from_value(object).expect("policy"),
             namespaces: Some(vec![BoundNamespace { name: "team-a".into(), clusters: 2 }]),
-            events: vec![serde_json::from_value(json!({"metadata": {}, "involvedObject": {}, "type": "Warning", "reason": "Degraded",
-                "message": "the webhook does not answer\n", "lastTimestamp": "2026-01-01T00:01:00Z"})).expect("event")],
+            events: vec![
+                serde_json::from_value(
+                    json!({"metadata": {}, "involvedObject": {}, "type": "Warning", "reason": "Degraded",
+                "message": "the webhook does not answer\n", "lastTimestamp": "2026-01-01T00:01:00Z"}),
+                )
+                .expect("event"),
+            ],
         }
     }
 
@@ -209,7 +221,10 @@ mod tests {
 
     #[test]
     fn a_policy_that_cannot_be_understood_says_why() {
-        let mut observed = observed(&json!({"enforcement": {"rules": [{"name": "images.digets", "mode": "Warn"}]}}), &json!({}));
+        let mut observed = observed(
+            &json!({"enforcement": {"rules": [{"name": "images.digets", "mode": "Warn"}]}}),
+            &json!({}),
+        );
         observed.namespaces = None;
         insta::assert_snapshot!(render(&observed, now()));
     }

@@ -3,6 +3,7 @@
 use crate::command::policy::sentences;
 use crate::command::policy::verdict::{Outcome, Verdict};
 use crate::output::table;
+use crate::output::terminal::plain;
 use jiff::Timestamp;
 use k3k_api::v1beta1::policy::EnforcementMode;
 use k3k_policy::{Governing, Policy, Source, rules};
@@ -30,7 +31,7 @@ struct Rows(Vec<Vec<String>>);
 impl Rows {
     fn add(&mut self, title: &str, lines: impl IntoIterator<Item = String>) {
         for (index, line) in lines.into_iter().enumerate() {
-            self.0.push(vec![if index == 0 { title.to_owned() } else { String::new() }, line]);
+            self.0.push(vec![if index == 0 { title.to_owned() } else { String::new() }, plain(&line)]);
         }
     }
 }
@@ -45,7 +46,8 @@ pub(super) fn pod(explained: &Explained<'_>, now: Timestamp) -> String {
         rows.add("Rules", sentences::enforcement(&policy));
         rows.add("Exempt from", exempt(&policy, *source, now));
     }
-    let changed = if verdict.changes.is_empty() { vec!["nothing".to_owned()] } else { verdict.changes.clone() };
+    let changed =
+        if verdict.changes.is_empty() { vec!["nothing".to_owned()] } else { verdict.changes.clone() };
     rows.add(if *live { "If made anew" } else { "Changed" }, changed);
     for (title, wanted) in [
         ("Denied by", EnforcementMode::Enforce),
@@ -81,10 +83,15 @@ pub(super) fn namespace(name: &str, governing: &Governing, used: &[String], now:
         rows.add("Quota", used.iter().cloned());
         rows.add("Enforcement", sentences::enforcement(&policy));
         rows.add("Exemptions", sentences::exemptions(&policy, now));
-        rows.add("Always", [format!("{} guard rules: kubectl k3k policy explain guard", rules::GUARDS.len())]);
+        rows.add(
+            "Always",
+            [format!("{} guard rules: kubectl k3k policy explain guard", rules::GUARDS.len())],
+        );
     }
     let text = match governing {
-        Governing::Default => format!("Namespace {name} is bound to no policy: the default policy governs it\n"),
+        Governing::Default => {
+            format!("Namespace {name} is bound to no policy: the default policy governs it\n")
+        }
         _ => format!("Namespace {name} is governed by {}\n", named(governing)),
     };
     text + &table::render(None, &rows.0)
@@ -95,7 +102,10 @@ fn exempt(policy: &Policy, source: Source<'_>, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
     for rule in rules::ALL {
         if let Some(exemption) = policy.exemption(rule, source, now) {
-            lines.push(format!("{rule} until {} ({}: {})", exemption.expires_at, exemption.name, exemption.reason));
+            lines.push(format!(
+                "{rule} until {} ({}: {})",
+                exemption.expires_at, exemption.name, exemption.reason
+            ));
         }
     }
     lines

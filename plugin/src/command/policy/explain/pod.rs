@@ -32,7 +32,10 @@ pub(super) async fn file(
         })
         .collect();
     if pods.is_empty() {
-        return Err(Error::usage(format!("{}: there is no pod, and nothing that makes pods", manifests::shown(path))));
+        return Err(Error::usage(format!(
+            "{}: there is no pod, and nothing that makes pods",
+            manifests::shown(path)
+        )));
     }
     let governing = match (&args.policy, &flags.namespace) {
         (Some(policy), _) => super::chosen(policy, flags, terminal).await?,
@@ -58,7 +61,12 @@ pub(super) async fn file(
         let verdict = verdict::manifest(object, Side::Tenant(source), &Given::new(&governing, now));
         let name = object["metadata"]["name"].as_str().unwrap_or("-");
         let explained = Explained {
-            title: format!("{} {place}/{name} ({}, document {})", object["kind"].as_str().unwrap_or_default(), document.file, document.number),
+            title: format!(
+                "{} {place}/{name} ({}, document {})",
+                object["kind"].as_str().unwrap_or_default(),
+                document.file,
+                document.number
+            ),
             role: "a tenant's, as it would be applied inside a cluster".to_owned(),
             governing: &governing,
             source,
@@ -84,7 +92,9 @@ pub(super) async fn live(
         if chosen { None } else { connect::current_cluster(&connection.files) }
     });
     let pod = match &cluster {
-        Some(cluster) => copy(&connection, cluster, flags.namespace.as_deref().unwrap_or("default"), name).await?,
+        Some(cluster) => {
+            copy(&connection, cluster, flags.namespace.as_deref().unwrap_or("default"), name).await?
+        }
         None => {
             let namespace = flags.namespace.as_deref().unwrap_or(&connection.context_namespace);
             get(&connection, namespace, name).await?
@@ -134,9 +144,7 @@ async fn get(connection: &Connection, namespace: &str, name: &str) -> Result<Pod
                 format!("kubectl k3k policy explain pod {name} --cluster CLUSTER -n NAMESPACE-INSIDE"),
             )],
         }),
-        Err(error) => {
-            Err(connection.explain(Action::new("get", "pods").on(name).within(namespace), &error))
-        }
+        Err(error) => Err(connection.explain(Action::new("get", "pods").on(name).within(namespace), &error)),
     }
 }
 
@@ -159,7 +167,8 @@ async fn copy(
         pod.metadata.annotations.as_ref().and_then(|all| all.get(key)).is_some_and(|found| found == value)
     };
     let found = pods.into_iter().find(|pod| {
-        annotated(pod, labels::VIRTUAL_NAME, name) && annotated(pod, labels::VIRTUAL_NAMESPACE, virtual_namespace)
+        annotated(pod, labels::VIRTUAL_NAME, name)
+            && annotated(pod, labels::VIRTUAL_NAMESPACE, virtual_namespace)
     });
     let shown = crate::command::create::short(&target.name, &namespace);
     found.ok_or_else(|| Error::State {

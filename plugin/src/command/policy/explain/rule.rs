@@ -31,16 +31,20 @@ pub(super) fn explain(word: &str) -> Result<String, Error> {
         })
         .take(5)
         .collect();
-    let hint = if alike.is_empty() { "kubectl k3k policy explain rules".to_owned() } else { alike.join(", ") };
+    let hint =
+        if alike.is_empty() { "kubectl k3k policy explain rules".to_owned() } else { alike.join(", ") };
     Err(Error::usage_hint(format!("there is no rule \"{word}\""), hint))
 }
 
 fn one(description: &Description) -> String {
     let Description { rule, title, why, example_bad, example_good } = *description;
     let mode = if is_guard(rule) {
-        "It always holds, whatever a policy says, and has no exemptions. Administrators are not held to it.".to_owned()
+        "It always holds, whatever a policy says, and has no exemptions. Administrators are not held to it."
+            .to_owned()
     } else {
-        format!("A policy chooses what follows by spec.enforcement.rules: [{{name: {rule}, mode: Enforce|Warn|Audit}}].")
+        format!(
+            "A policy chooses what follows by spec.enforcement.rules: [{{name: {rule}, mode: Enforce|Warn|Audit}}]."
+        )
     };
     let mut text = format!("{rule}: {title}\n\n");
     for paragraph in [why, mode.as_str()] {

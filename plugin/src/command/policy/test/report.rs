@@ -4,6 +4,8 @@ use crate::command::policy::get::mode;
 use crate::command::policy::verdict::{Outcome, Verdict};
 use crate::error::Error;
 use crate::output::object::{self, Format};
+use crate::output::terminal::plain;
+use k3k_api::v1beta1::policy::EnforcementMode;
 use k3k_policy::Violation;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
@@ -42,7 +44,7 @@ pub(super) struct Judged {
 
 impl Judged {
     fn title(&self) -> String {
-        format!("{} {}/{}", self.kind, self.namespace, self.name)
+        plain(&format!("{} {}/{}", self.kind, self.namespace, self.name))
     }
 }
 
@@ -65,14 +67,22 @@ impl Report {
                 Outcome::Warned => "warned",
                 Outcome::Admitted | Outcome::NotJudged => "ok",
             };
-            let _ = writeln!(text, "{outcome:<8}{} ({}, document {})", object.title(), object.file, object.document);
+            let _ = writeln!(
+                text,
+                "{outcome:<8}{} ({}, document {})",
+                object.title(),
+                object.file,
+                object.document
+            );
             for violation in &object.verdict.violations {
                 let mode = mode(violation.mode);
-                let _ = writeln!(text, "        {mode:<8}{:<28} {}", violation.rule, violation.message);
+                let message = plain(&violation.message);
+                let _ = writeln!(text, "        {mode:<8}{:<28} {message}", violation.rule);
             }
         }
         let [denied, warned, admitted, other] =
-            [Outcome::Denied, Outcome::Warned, Outcome::Admitted, Outcome::NotJudged].map(|one| self.count(one));
+            [Outcome::Denied, Outcome::Warned, Outcome::Admitted, Outcome::NotJudged]
+                .map(|one| self.count(one));
         let others = if other == 0 { String::new() } else { format!(", {other} that no rule speaks about") };
         let side = if self.host { ", applied in the host" } else { "" };
         let _ = writeln!(
@@ -119,7 +129,9 @@ impl Report {
 
     /// For the reports of CI systems: a test case for each object.
     pub(super) fn junit(&self) -> Result<String, Error> {
-        self.write().and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other)).map_err(Error::io("write XML"))
+        self.write()
+            .and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other))
+            .map_err(Error::io("write XML"))
     }
 
     fn write(&self) -> std::io::Result<Vec<u8>> {
@@ -127,8 +139,11 @@ impl Report {
         writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
         let (tests, failures, skipped) =
             (self.objects.len(), self.count(Outcome::Denied), self.count(Outcome::NotJudged));
-        let counts =
-            [("tests", tests.to_string()), ("failures", failures.to_string()), ("skipped", skipped.to_string())];
+        let counts = [
+            ("tests", tests.to_string()),
+            ("failures", failures.to_string()),
+            ("skipped", skipped.to_string()),
+        ];
         let name = clean(&format!("policy {}", self.policy));
         let attributes: Vec<(&str, &str)> = std::iter::once(("name", name.as_str()))
             .chain(counts.iter().map(|(key, value)| (*key, value.as_str())))
@@ -173,7 +188,9 @@ fn case(writer: &mut Writer<Vec<u8>>, object: &Judged) -> std::io::Result<()> {
             skipped.with_attribute(("message", "no rule speaks about it")).write_empty().map(drop)
         }),
         Outcome::Denied => element.write_inner_content(|writer| {
-            let rules: Vec<&str> = object.verdict.violations.iter().map(|violation| violation.rule).collect();
+            let denying = object.verdict.violations.iter().filter(|one| one.mode == EnforcementMode::Enforce);
+            let mut rules: Vec<&str> = denying.map(|violation| violation.rule).collect();
+            rules.dedup();
             let failure = writer.create_element("failure").with_attribute(("type", "denied"));
             failure.with_attribute(("message", rules.join(", ").as_str())).write_text_content(text).map(drop)
         }),
