@@ -6,7 +6,7 @@
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{Method, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 use futures::stream;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -282,6 +282,7 @@ async fn handle(
     State(inner): State<Arc<Mutex<Inner>>>,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
     let mut inner = inner.lock().expect("lock");
@@ -330,6 +331,18 @@ async fn handle(
             }
             let mut object = inner.objects.get(&path).cloned().unwrap_or_else(|| json!({}));
             let before = object.clone();
+            if headers.get("content-type").is_some_and(|kind| kind == "application/merge-patch+json") {
+                let (known, given) =
+                    (&before["metadata"]["resourceVersion"], &applied["metadata"]["resourceVersion"]);
+                if before["metadata"].is_null() {
+                    return missing();
+                }
+                if !given.is_null() && given != known {
+                    return status(409, "Conflict", "the object has been modified", &name);
+                }
+                merge(&mut object, &applied);
+                return respond(200, inner.store(&path, object).to_string());
+            }
             for (key, value) in applied.as_object().expect("an object") {
                 if key != "metadata" {
                     object[key] = value.clone();
@@ -356,6 +369,24 @@ async fn handle(
             respond(200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}).to_string())
         }
         _ => status(405, "MethodNotAllowed", "not here", &name),
+    }
+}
+
+/// A JSON merge patch (RFC 7396).
+fn merge(object: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else {
+        *object = patch.clone();
+        return;
+    };
+    if !object.is_object() {
+        *object = json!({});
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            object.as_object_mut().expect("an object").remove(key);
+        } else {
+            merge(&mut object[key], value);
+        }
     }
 }
 
