@@ -300,6 +300,26 @@ fn explain_a_pod_by_both_its_names() {
             && said.contains("policy explain -f - -n team-a"),
         "{said}"
     );
+    // The cluster's API is this one as well.
+    let own = json!({"spec": {"hostNetwork": true, "containers": [{"name": "a", "image": "a:1"}]}});
+    fake.put("/api/v1/namespaces/shop/pods/stuck", own);
+    let config = json!({"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", fake.address)}}], "users": [{"name": "c", "user": {}}]});
+    let data = k8s_openapi::ByteString(config.to_string().into_bytes());
+    fake.put(
+        "/api/v1/namespaces/team-a/secrets/k3k-dev-kubeconfig",
+        json!({"data": {"kubeconfig.yaml": data}}),
+    );
+    let page =
+        stdout(&fake, &["policy", "explain", "pod", "stuck", "-n", "shop", "--cluster", "team-a/dev"], 0);
+    for words in [
+        "Pod shop/stuck of cluster dev",
+        "the host has no copy of it",
+        "podSecurity.hostNamespaces",
+        "it would be denied now",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
     let page = stdout(&fake, &["policy", "explain", "-n", "team-b"], 0);
     assert!(page.contains("Namespace team-b is bound to no policy"), "{page}");
     fake.command(&["policy", "explain"]).assert().code(2);

@@ -31,7 +31,9 @@ pub(super) fn areas(policy: &Policy) -> Vec<Area> {
 
 /// Areas of which two policies say something else, with both.
 pub(super) fn differences(before: &Policy, after: &Policy) -> Vec<(&'static str, String)> {
-    let (old, new) = (areas(before), areas(after));
+    let (mut old, mut new) = (areas(before), areas(after));
+    old.push(("Enforcement", enforcement(before)));
+    new.push(("Enforcement", enforcement(after)));
     let of = |areas: &[Area], name: &str| {
         areas.iter().find(|(area, _)| *area == name).map(|(_, lines)| lines.clone()).unwrap_or_default()
     };

@@ -21,6 +21,8 @@ pub(super) struct Explained<'a> {
     pub(super) source: Source<'a>,
     /// What the rules say.
     pub(super) verdict: &'a Verdict,
+    /// How the changes of the policy are called: those that it made, or those that it would make.
+    pub(super) changed: &'static str,
     /// Whether it runs already.
     pub(super) live: bool,
 }
@@ -39,7 +41,7 @@ impl Rows {
 /// The page of a pod.
 pub(super) fn pod(explained: &Explained<'_>, now: Timestamp) -> String {
     let mut rows = Rows::default();
-    let Explained { title, role, governing, source, verdict, live } = explained;
+    let Explained { title, role, governing, source, verdict, changed: change, live } = explained;
     rows.add("Role", [role.clone()]);
     rows.add("Policy", [named(governing)]);
     if let Some(policy) = policy(governing) {
@@ -48,7 +50,7 @@ pub(super) fn pod(explained: &Explained<'_>, now: Timestamp) -> String {
     }
     let changed =
         if verdict.changes.is_empty() { vec!["nothing".to_owned()] } else { verdict.changes.clone() };
-    rows.add(if *live { "If made anew" } else { "Changed" }, changed);
+    rows.add(change, changed);
     for (title, wanted) in [
         ("Denied by", EnforcementMode::Enforce),
         ("Warned of", EnforcementMode::Warn),

@@ -22,7 +22,15 @@ fn a_tenants_pod() {
             "reason": "until moved", "expiresAt": "2026-06-01T00:00:00Z", "virtualNamespaces": ["other"]}, {"name": "s", "rules": ["nodes.scheduler"],
             "reason": "own scheduler", "expiresAt": "2026-06-01T00:00:00Z"}]}}),
     );
-    insta::assert_snapshot!(explained(&object, "k3k-dev", &governing, now()));
+    insta::assert_snapshot!(explained(&object, None, "k3k-dev", &governing, now()));
+}
+
+#[test]
+fn a_tenants_pod_that_the_host_refused() {
+    let own = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {"nodeName": "k3k-dev", "containers": [
+        {"name": "a", "image": "docker.io/library/nginx:1", "securityContext": {"privileged": true}}]}});
+    let governing = named(&json!({"images": {"pullPolicy": "Always"}}));
+    insta::assert_snapshot!(refused(&own, "dev", "shop", &governing, now()));
 }
 
 #[test]
@@ -30,7 +38,7 @@ fn a_pod_of_a_control_plane_without_its_policy() {
     let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "k3k-dev-server-0",
         "labels": {labels::COMPONENT: "server", labels::CLUSTER: "dev"}}, "spec": {"containers": []}});
     let governing = Governing::Missing { name: "gold".into() };
-    insta::assert_snapshot!(explained(&object, "k3k-dev", &governing, now()));
+    insta::assert_snapshot!(explained(&object, None, "k3k-dev", &governing, now()));
 }
 
 #[test]
