@@ -102,7 +102,6 @@ pub(crate) struct PolicyUnbindArgs {
 
 /// `policy delete`.
 #[derive(Args, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(after_help = "Examples:
   kubectl k3k policy delete gold
   kubectl k3k policy delete gold --yes      no question, for scripts")]

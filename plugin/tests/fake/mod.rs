@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod policies;
+
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;

@@ -68,7 +68,7 @@ pub(crate) enum TestFormat {
     after_help = "Examples:
   kubectl k3k policy explain -n team-a                      what clusters there are held to
   kubectl k3k policy explain pod web-0 -n team-a            a pod of the host
-  kubectl k3k policy explain pod web-0 -n shop --cluster dev      the same, by its name inside cluster dev
+  kubectl k3k policy explain pod web-0 -n shop --cluster dev   the same, inside its cluster
   kubectl k3k policy explain -f pod.yaml --policy gold.yaml offline
   kubectl k3k policy explain images.digest                  a rule
   kubectl k3k policy explain rules                          all of them"
@@ -96,7 +96,7 @@ pub(crate) struct PolicyExplainArgs {
 /// `policy audit`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  kubectl k3k policy audit                        all namespaces of clusters, by the policies that they have
+  kubectl k3k policy audit                        all namespaces of clusters
   kubectl k3k policy audit gold
   kubectl k3k policy audit gold -f stricter.yaml  what would be denied if gold said this
   kubectl k3k policy audit -n team-a -o json

@@ -64,12 +64,11 @@ pub(super) async fn run(
         governed.push((name, governing));
     }
     let report = judge(&governed, &objects);
-    match args.output {
-        Some(format) => terminal.data(&object::document_text(format.into(), &report.document())?)?,
-        None => {
-            terminal.data(&report.table(!args.no_headers))?;
-            terminal.note(&report.summary());
-        }
+    if let Some(format) = args.output {
+        terminal.data(&object::document_text(format.into(), &report.document())?)?;
+    } else {
+        terminal.data(&report.table(!args.no_headers))?;
+        terminal.note(&report.summary());
     }
     Ok(if report.count(Outcome::Denied) > 0 { Exit::Error } else { Exit::Done })
 }

@@ -18,7 +18,7 @@ pub(super) fn between(old: &Value, new: &Value, prefix: &str) -> Vec<String> {
                 lines.push(format!("~ {}: {before} -> {}", field(&path, prefix), replaced.value));
             }
             PatchOperation::Remove(removed) => {
-                lines.push(format!("- {}", field(&removed.path.to_string(), prefix)))
+                lines.push(format!("- {}", field(&removed.path.to_string(), prefix)));
             }
             PatchOperation::Move(_) | PatchOperation::Copy(_) | PatchOperation::Test(_) => {}
         }

@@ -100,12 +100,10 @@ fn row(
     let images = spec.images.clone().unwrap_or_default();
     let dash = || "-".to_owned();
     // What is there now goes before what the controller has counted some time ago.
-    let (namespaces, clusters) = match governed {
-        Some(governed) => governed.get(&name).copied().unwrap_or_default(),
-        None => {
-            let clusters = status.namespaces.iter().map(|bound| bound.clusters as usize).sum();
-            (status.namespaces.len(), clusters)
-        }
+    let (namespaces, clusters) = if let Some(governed) = governed {
+        governed.get(&name).copied().unwrap_or_default()
+    } else {
+        (status.namespaces.len(), status.namespaces.iter().map(|bound| bound.clusters as usize).sum())
     };
     let known = governed.is_some() || status.observed_generation.is_some();
     let count = |count: usize| if known { count.to_string() } else { dash() };

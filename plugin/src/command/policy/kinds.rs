@@ -22,6 +22,7 @@ pub(super) enum What {
 }
 
 /// A kind: API group, kind, plural, and what it is.
+#[expect(clippy::struct_field_names, reason = "that is how Kubernetes calls it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     /// API group; empty for the core group.

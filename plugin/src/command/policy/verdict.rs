@@ -121,7 +121,7 @@ pub(super) fn manifest(object: &Value, side: Side<'_>, given: &Given<'_>) -> Ver
         // Whoever makes a cluster does so in the host.
         (Side::Tenant(_), What::Cluster) => {
             let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
-            host(object.clone(), kind, &namespace, given)
+            host(object, kind, &namespace, given)
         }
         (Side::Host(namespace), _) => {
             let mut object = object.clone();
@@ -130,7 +130,7 @@ pub(super) fn manifest(object: &Value, side: Side<'_>, given: &Given<'_>) -> Ver
                 What::Template(path) => object.pointer_mut(path).into_iter().for_each(defaults::pod),
                 _ => {}
             }
-            host(object, kind, namespace, given)
+            host(&object, kind, namespace, given)
         }
     }
 }
@@ -150,7 +150,7 @@ pub(super) fn live(object: &Value, kind: Kind, namespace: &str, given: &Given<'_
             _ => {}
         }
     }
-    host(object, kind, namespace, given)
+    host(&object, kind, namespace, given)
 }
 
 /// A tenant's pod, or a template of such.
@@ -204,7 +204,7 @@ fn copied(object: &Value, kind: Kind, source: Source<'_>, given: &Given<'_>) -> 
 }
 
 /// An object of the host, as whoever makes such objects would make it.
-fn host(object: Value, kind: Kind, namespace: &str, given: &Given<'_>) -> Verdict {
+fn host(object: &Value, kind: Kind, namespace: &str, given: &Given<'_>) -> Verdict {
     let label = |key: &str| object["metadata"]["labels"][key].as_str();
     let requester = match (label(labels::COMPONENT), label(labels::CLUSTER_NAME)) {
         (Some(_), _) => Requester::Controller,
@@ -214,14 +214,14 @@ fn host(object: Value, kind: Kind, namespace: &str, given: &Given<'_>) -> Verdic
     let mut made = object.clone();
     let mut later = false;
     if let (What::Pod, Some(policy)) = (kind.what, given.policy()) {
-        made = mutate::pod(&object, &policy, Role::of(&object), Stage::New, &Digests::new());
+        made = mutate::pod(object, &policy, Role::of(object), Stage::New, &Digests::new());
         later = policy.digest() == DigestRule::Resolve;
     }
     let question = question(&made, kind, namespace, &requester);
     let mut found = k3k_policy::judge(&question, &given.facts());
     // The webhook asks the registry first.
     found.retain(|violation| !(later && violation.rule == rules::DIGEST));
-    Verdict::of(found, changes::between(&object, &made, ""))
+    Verdict::of(found, changes::between(object, &made, ""))
 }
 
 fn question<'a>(object: &'a Value, kind: Kind, namespace: &'a str, requester: &'a Requester) -> Question<'a> {

@@ -111,14 +111,11 @@ fn events(events: &[Event], now: jiff::Timestamp) -> Vec<String> {
 
 /// What to do next.
 fn hints(observed: &Observed, name: &str, now: jiff::Timestamp) -> Vec<String> {
-    let policy = match &observed.compiled {
-        Ok(policy) => policy,
-        Err(_) => {
-            return vec![format!(
-                "nothing new can be made in its namespaces until it is corrected: kubectl edit {}/{name}",
-                crate::policies::REFERENCE
-            )];
-        }
+    let Ok(policy) = &observed.compiled else {
+        return vec![format!(
+            "nothing new can be made in its namespaces until it is corrected: kubectl edit {}/{name}",
+            crate::policies::REFERENCE
+        )];
     };
     let mut hints = Vec::new();
     if observed.namespaces.as_ref().is_some_and(Vec::is_empty) {

@@ -61,6 +61,8 @@ impl Report {
     /// For people.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
+        let violations = self.objects.iter().flat_map(|object| &object.verdict.violations);
+        let width = violations.map(|violation| violation.rule.len()).max().unwrap_or_default();
         for object in self.objects.iter().filter(|object| object.verdict.outcome != Outcome::NotJudged) {
             let outcome = match object.verdict.outcome {
                 Outcome::Denied => "denied",
@@ -77,7 +79,7 @@ impl Report {
             for violation in &object.verdict.violations {
                 let mode = mode(violation.mode);
                 let message = plain(&violation.message);
-                let _ = writeln!(text, "        {mode:<8}{:<28} {message}", violation.rule);
+                let _ = writeln!(text, "        {mode:<8}{:<width$} {message}", violation.rule);
             }
         }
         let [denied, warned, admitted, other] =

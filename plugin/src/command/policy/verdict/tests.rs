@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "cases read better")]
+
 use super::*;
 use rstest::rstest;
 use std::sync::Arc;
