@@ -50,6 +50,19 @@ fn audit_finds_what_would_not_be_let_in() {
 }
 
 #[test]
+fn audit_looks_at_every_page() {
+    let fake = host();
+    for number in 0..600 {
+        let pod = json!({"metadata": {"labels": {"k3k.io/clusterName": "dev"}}, "spec": {"hostPID": true, "containers": []}});
+        fake.put(&format!("/api/v1/namespaces/team-a/pods/p-{number}"), pod);
+    }
+    let said = stderr(&fake, &["policy", "audit", "gold"], 1);
+    assert!(said.contains("600 objects in 1 namespace: 600 would be denied now"), "{said}");
+    let lists = fake.requests().iter().filter(|request| request.ends_with("/namespaces/team-a/pods")).count();
+    assert_eq!(lists, 3);
+}
+
+#[test]
 fn explain_a_pod_by_both_its_names() {
     let fake = host();
     fake.put(
@@ -95,6 +108,10 @@ fn explain_a_pod_by_both_its_names() {
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
+    // In a context of the cluster, its pods are meant.
+    fake.command(&["kubeconfig", "merge", "team-a/dev", "--switch"]).assert().code(0);
+    assert_eq!(stdout(&fake, &["policy", "explain", "pod", "stuck", "-n", "shop"], 0), page);
+    fake.command(&["kubeconfig", "remove", "team-a/dev"]).assert().code(0);
     let page = stdout(&fake, &["policy", "explain", "-n", "team-b"], 0);
     assert!(page.contains("Namespace team-b is bound to no policy"), "{page}");
     fake.command(&["policy", "explain"]).assert().code(2);

@@ -4,12 +4,14 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod policies;
+mod query;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 use futures::stream;
+use query::{Query, merge};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -51,13 +53,6 @@ pub(crate) struct Fake {
     inner: Arc<Mutex<Inner>>,
     pub(crate) address: SocketAddr,
     pub(crate) folder: Arc<TempDir>,
-}
-
-#[derive(Clone, Default)]
-struct Query {
-    watch: bool,
-    name: Option<String>,
-    labels: Vec<(String, Option<String>)>,
 }
 
 impl Fake {
@@ -213,41 +208,6 @@ impl Inner {
     }
 }
 
-impl Query {
-    fn parse(uri: &Uri) -> Self {
-        let mut query = Self::default();
-        for pair in uri.query().unwrap_or_default().split('&') {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = value.replace("%3D", "=").replace("%2F", "/").replace("%2C", ",");
-            match key {
-                "watch" => query.watch = value == "true",
-                "fieldSelector" => query.name = value.strip_prefix("metadata.name=").map(str::to_owned),
-                "labelSelector" => {
-                    query.labels = value
-                        .split(',')
-                        .filter(|part| !part.is_empty())
-                        .map(|part| match part.split_once('=') {
-                            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                            None => (part.to_owned(), None),
-                        })
-                        .collect();
-                }
-                _ => {}
-            }
-        }
-        query
-    }
-
-    fn matches(&self, object: &Value) -> bool {
-        let labels = &object["metadata"]["labels"];
-        self.name.as_deref().is_none_or(|name| object["metadata"]["name"] == name)
-            && self.labels.iter().all(|(key, value)| match value {
-                Some(value) => labels[key] == value.as_str(),
-                None => !labels[key].is_null(),
-            })
-    }
-}
-
 /// Whether the object at `path` belongs to `collection`, be it in one namespace or in all.
 fn inside(path: &str, collection: &str) -> bool {
     let (parent, _) = path.rsplit_once('/').unwrap_or_default();
@@ -316,8 +276,9 @@ async fn handle(
                 .filter(|(key, object)| inside(key, &path) && query.matches(object))
                 .map(|(_, object)| object)
                 .collect();
+            let (items, next) = query.page(&items);
             let list = json!({"kind": "List", "apiVersion": "v1",
-                "metadata": {"resourceVersion": inner.version.to_string()}, "items": items});
+                "metadata": {"resourceVersion": inner.version.to_string(), "continue": next}, "items": items});
             respond(200, list.to_string())
         }
         Method::GET => {
@@ -371,24 +332,6 @@ async fn handle(
             respond(200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}).to_string())
         }
         _ => status(405, "MethodNotAllowed", "not here", &name),
-    }
-}
-
-/// A JSON merge patch (RFC 7396).
-fn merge(object: &mut Value, patch: &Value) {
-    let Some(patch) = patch.as_object() else {
-        *object = patch.clone();
-        return;
-    };
-    if !object.is_object() {
-        *object = json!({});
-    }
-    for (key, value) in patch {
-        if value.is_null() {
-            object.as_object_mut().expect("an object").remove(key);
-        } else {
-            merge(&mut object[key], value);
-        }
     }
 }
 

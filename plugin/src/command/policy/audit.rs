@@ -166,6 +166,9 @@ fn owners(objects: &[Live]) -> BTreeMap<String, &str> {
 
 /// How many clusters the namespace held when this one was made.
 fn older_clusters(live: &Live, objects: &[Live]) -> usize {
+    if live.kind.what != What::Cluster {
+        return 0;
+    }
     let cluster = |other: &&Live| other.kind.what == What::Cluster && other.namespace == live.namespace;
     objects.iter().filter(cluster).filter(|other| created(other) < created(live)).count()
 }
