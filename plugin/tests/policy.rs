@@ -105,6 +105,14 @@ fn get_and_describe() {
     );
     let said = stderr(&fake, &["policy", "get", "nope"], 1);
     assert!(said.contains("policy \"nope\" not found"), "{said}");
+    let newer =
+        json!({"kind": "VirtualClusterPolicy", "metadata": {}, "spec": {"images": {"digest": "Verify"}}});
+    fake.put(&path("newer"), newer);
+    fake.command(&["policy", "get"])
+        .assert()
+        .code(0)
+        .stdout(contains("newer   ?"))
+        .stderr(contains("policy \"newer\" cannot be understood"));
     let page = stdout(&fake, &["policy", "describe", "gold"], 0);
     for words in ["Pod Security Standard Restricted", "Warn for images", "team-a  1 cluster"] {
         assert!(page.contains(words), "{words}: {page}");

@@ -10,6 +10,7 @@ use crate::policies;
 use k3k_api::v1beta1::Cluster;
 use k3k_api::v1beta1::policy::{DigestRule, EnforcementMode, Placement, VirtualClusterPolicy};
 use kube::api::{Api, ListParams};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// How many namespaces and clusters a policy governs.
@@ -52,10 +53,18 @@ pub(super) async fn run(
     }
     let governed = governed(&connection).await;
     let wide = args.output == Some(Format::Wide);
-    let policies = objects.iter().map(policies::view).collect::<Result<Vec<_>, _>>()?;
     let now = jiff::Timestamp::now();
-    let rows: Vec<Vec<String>> =
-        policies.iter().map(|policy| row(policy, wide, governed.as_ref(), now)).collect();
+    let mut rows = Vec::new();
+    for object in &objects {
+        match policies::view(object) {
+            Ok(policy) => rows.push(row(&policy, wide, governed.as_ref(), now)),
+            // The others are shown all the same.
+            Err(error) => {
+                terminal.warn(&error.to_string());
+                rows.push(unreadable(object, heading(wide).len()));
+            }
+        }
+    }
     terminal.data(&table::render((!args.no_headers).then_some(&heading(wide)), &rows))?;
     Ok(missing.unwrap_or(Exit::Done))
 }
@@ -139,6 +148,12 @@ fn row(
         row.push(condition(&status.conditions));
     }
     row
+}
+
+/// The row of a policy that this plugin cannot read: its name.
+fn unreadable(object: &Value, columns: usize) -> Vec<String> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    std::iter::once(name).chain(std::iter::repeat_n("?".to_owned(), columns - 1)).collect()
 }
 
 /// The first condition that is not as it should be, else `Ready`; `-` if nobody has looked.
