@@ -4,11 +4,17 @@ mod connection;
 mod create;
 mod host;
 mod legacy;
+mod policy;
 
 pub(crate) use connection::{ConnectionFlags, connection_flags};
 pub(crate) use create::{CreateArgs, ExposeFlag, PersistenceFlag, StorageFlag};
 pub(crate) use host::{InstallArgs, UninstallArgs};
 pub(crate) use legacy::{LegacyCluster, LegacyGenerate};
+pub(crate) use policy::{
+    DigestFlag, PlacementFlag, PolicyAuditArgs, PolicyBindArgs, PolicyCommand, PolicyCreateArgs,
+    PolicyDeleteArgs, PolicyDescribeArgs, PolicyExplainArgs, PolicyGetArgs, PolicyTestArgs, PolicyUnbindArgs,
+    PullPolicyFlag, RegistryFlag, ServiceTypeFlag, TestFormat,
+};
 
 use crate::output::{age, object::Format};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -57,6 +63,9 @@ pub(crate) enum Command {
     /// Run kubectl against a cluster, without touching your kubeconfig
     #[command(visible_alias = "k", override_usage = "kubectl k3k kubectl NAME -- ARGS...")]
     Kubectl(KubectlArgs),
+    /// What clusters are held to: make, bind, test and explain policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Install K3k in this Kubernetes cluster, or bring it up to date
     Install(InstallArgs),
     /// Remove K3k from this Kubernetes cluster
@@ -78,6 +87,7 @@ pub(crate) enum Command {
 pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     ("Basic Commands", &["create", "get", "describe", "delete"]),
     ("Access Commands", &["kubeconfig", "kubectl"]),
+    ("Policy Commands", &["policy"]),
     ("System Commands", &["install", "uninstall", "version", "completion", "options", "help"]),
 ];
 

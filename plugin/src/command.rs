@@ -9,6 +9,7 @@ mod install;
 mod interrupt;
 mod kubeconfig;
 mod kubectl;
+mod policy;
 mod remains;
 mod uninstall;
 mod version;
@@ -86,6 +87,7 @@ async fn run(cli: Cli, mut tree: clap::Command, terminal: &Terminal) -> Result<E
             kubeconfig::generate(&args, flags, terminal).await
         }
         Command::Kubectl(args) => kubectl::run(&args, flags, terminal).await,
+        Command::Policy(command) => Box::pin(policy::run(command, flags, terminal)).await,
         Command::Install(args) => install::run(&args, flags, terminal).await,
         Command::Uninstall(args) => uninstall::run(&args, flags, terminal).await,
         Command::Version(args) => version::run(&args, flags, terminal).await,

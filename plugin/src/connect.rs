@@ -4,7 +4,7 @@ mod explain;
 mod kubeconfig;
 mod transport;
 
-pub(crate) use kubeconfig::{Files, current_context};
+pub(crate) use kubeconfig::{Files, current_cluster, current_context};
 
 use crate::cli::ConnectionFlags;
 use crate::error::Error;

@@ -6,8 +6,10 @@ mod command;
 mod connect;
 mod error;
 mod install;
+mod manifests;
 mod merge;
 mod output;
+mod policies;
 
 use std::process::ExitCode;
 

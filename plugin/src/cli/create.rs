@@ -200,7 +200,7 @@ pub(crate) enum StorageFlag {
     },
 }
 
-fn mode(text: &str) -> Result<Mode, String> {
+pub(super) fn mode(text: &str) -> Result<Mode, String> {
     [Mode::Shared, Mode::Virtual, Mode::Hcp]
         .into_iter()
         .find(|mode| mode.as_str() == text)
@@ -229,7 +229,7 @@ fn storage(text: &str) -> Result<StorageFlag, String> {
 }
 
 /// A positive Kubernetes quantity.
-fn quantity(text: &str) -> Result<String, String> {
+pub(super) fn quantity(text: &str) -> Result<String, String> {
     const SUFFIXES: &[&str] = &["", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
@@ -242,7 +242,7 @@ fn quantity(text: &str) -> Result<String, String> {
 }
 
 /// `KEY=VALUE`, split at the first `=`.
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE".to_owned()),

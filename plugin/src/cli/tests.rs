@@ -48,6 +48,18 @@ fn help_names_the_plugin_as_it_was_called(#[case] argv0: &str, #[case] want: &st
 #[case(&["install", "--set", "a.b=c", "--dry-run", "-o", "yaml"])]
 #[case(&["version", "--client", "-o", "json"])]
 #[case(&["completion", "bash"])]
+#[case(&["policy", "list"])]
+#[case(&["policy", "get", "gold", "-o", "wide"])]
+#[case(&["policy", "create", "gold", "--namespace=a", "--namespace=b", "--overwrite", "--mode=shared", "--labels=a=b"])]
+#[case(&["policy", "create", "-f", "-", "--dry-run", "-o", "yaml"])]
+#[case(&["policy", "bind", "gold", "a", "b", "--context", "x"])]
+#[case(&["policy", "unbind", "a"])]
+#[case(&["policy", "delete", "gold", "--force", "-y"])]
+#[case(&["policy", "test", "-f", "a.yaml", "b.yaml", "-f", "c", "--policy", "gold", "--cluster=dev", "-o", "junit"])]
+#[case(&["policy", "test", "-f", "-", "--policy=gold.yaml", "--host", "-n", "x"])]
+#[case(&["policy", "explain", "pod", "web", "-n", "x", "--cluster", "a/dev"])]
+#[case(&["policy", "explain", "images.digest"])]
+#[case(&["policy", "audit", "gold", "-f", "x.yaml", "-o", "json"])]
 fn good_lines(#[case] line: &[&str]) {
     if let Err(error) = parse(line) {
         panic!("{line:?}: {error}");
@@ -78,6 +90,23 @@ fn good_lines(#[case] line: &[&str]) {
 #[case(&["k", "dev", "get", "pods"])]
 #[case(&["kubeconfig"])]
 #[case(&["frobnicate"])]
+#[case(&["policy"])]
+#[case(&["policy", "create"])]
+#[case(&["policy", "create", "a", "--mode=none"])]
+#[case(&["policy", "create", "a", "--level=strict"])]
+#[case(&["policy", "create", "a", "--digest=maybe"])]
+#[case(&["policy", "create", "a", "--quota=pods=many"])]
+#[case(&["policy", "create", "a", "--registry=https://x"])]
+#[case(&["policy", "create", "a", "--service-type=Other"])]
+#[case(&["policy", "bind", "gold"])]
+#[case(&["policy", "unbind"])]
+#[case(&["policy", "delete"])]
+#[case(&["policy", "test", "-f", "a"])]
+#[case(&["policy", "test", "--policy", "a"])]
+#[case(&["policy", "test", "-f", "a", "--policy", "a", "--host", "--nested"])]
+#[case(&["policy", "test", "-f", "a", "--policy", "a", "-o", "yaml"])]
+#[case(&["policy", "explain", "a", "b", "c"])]
+#[case(&["policy", "explain", "images", "-f", "x"])]
 fn bad_lines_are_usage_errors(#[case] line: &[&str]) {
     let error = parse(line).expect_err("refused");
     assert_eq!(error.exit_code(), 2, "{error}");
@@ -88,6 +117,19 @@ fn connection_flags_are_hidden_from_help_and_listed_by_options() {
     let create = tree(None).find_subcommand("create").expect("create").clone().render_long_help().to_string();
     assert!(!create.contains("--certificate-authority") && create.contains("--storage"));
     insta::assert_snapshot!("options", connection_flags().render_help());
+}
+
+#[test]
+fn a_flag_of_all_commands_means_what_the_command_says() {
+    let Cli { connection, command } =
+        parse(&["-n", "x", "policy", "test", "-f", "a", "--policy", "b", "--cluster", "dev"]).expect("line");
+    let Some(Command::Policy(PolicyCommand::Test(args))) = command else { panic!("{command:?}") };
+    assert_eq!((args.cluster.as_deref(), connection.namespace.as_deref()), (Some("dev"), Some("x")));
+    let line = parse(&["policy", "create", "gold", "-n", "a", "--namespace=b"]).expect("line");
+    let Some(Command::Policy(PolicyCommand::Create(args))) = line.command else {
+        panic!("{:?}", line.command)
+    };
+    assert_eq!(args.namespaces, ["a", "b"]);
 }
 
 /// The reference page is this tree. `K3K_BLESS=1 cargo test -p kubectl-k3k` rewrites it.

@@ -121,7 +121,7 @@ async fn apply(
 }
 
 /// Whether the host refused a version that no existing object has.
-fn exists(status: &Status) -> bool {
+pub(super) fn exists(status: &Status) -> bool {
     status.code == 409
         || status.details.as_ref().is_some_and(|details| {
             details.causes.iter().any(|cause| cause.field == "metadata.resourceVersion")

@@ -261,6 +261,16 @@ pub(crate) fn current_context(files: &Files) -> Option<String> {
         .find_map(|path| Kubeconfig::read_from(path).ok()?.current_context.filter(|name| !name.is_empty()))
 }
 
+/// `namespace/name` of the cluster that the current context is of, if we added it.
+pub(crate) fn current_cluster(files: &Files) -> Option<String> {
+    let current = current_context(files)?;
+    files.paths().iter().find_map(|path| {
+        let config = Kubeconfig::read_from(path).ok()?;
+        let named = config.contexts.iter().find(|named| named.name == current)?;
+        Origin::of(named.context.as_ref()?).map(|origin| origin.cluster)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -145,3 +145,8 @@ impl Terminal {
         }
     }
 }
+
+/// A text that somebody else wrote, without what would give orders to the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}

@@ -3,11 +3,15 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod policies;
+mod query;
+
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{Method, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 use futures::stream;
+use query::{Query, merge};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -49,13 +53,6 @@ pub(crate) struct Fake {
     inner: Arc<Mutex<Inner>>,
     pub(crate) address: SocketAddr,
     pub(crate) folder: Arc<TempDir>,
-}
-
-#[derive(Clone, Default)]
-struct Query {
-    watch: bool,
-    name: Option<String>,
-    labels: Vec<(String, Option<String>)>,
 }
 
 impl Fake {
@@ -211,41 +208,6 @@ impl Inner {
     }
 }
 
-impl Query {
-    fn parse(uri: &Uri) -> Self {
-        let mut query = Self::default();
-        for pair in uri.query().unwrap_or_default().split('&') {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = value.replace("%3D", "=").replace("%2F", "/").replace("%2C", ",");
-            match key {
-                "watch" => query.watch = value == "true",
-                "fieldSelector" => query.name = value.strip_prefix("metadata.name=").map(str::to_owned),
-                "labelSelector" => {
-                    query.labels = value
-                        .split(',')
-                        .filter(|part| !part.is_empty())
-                        .map(|part| match part.split_once('=') {
-                            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                            None => (part.to_owned(), None),
-                        })
-                        .collect();
-                }
-                _ => {}
-            }
-        }
-        query
-    }
-
-    fn matches(&self, object: &Value) -> bool {
-        let labels = &object["metadata"]["labels"];
-        self.name.as_deref().is_none_or(|name| object["metadata"]["name"] == name)
-            && self.labels.iter().all(|(key, value)| match value {
-                Some(value) => labels[key] == value.as_str(),
-                None => !labels[key].is_null(),
-            })
-    }
-}
-
 /// Whether the object at `path` belongs to `collection`, be it in one namespace or in all.
 fn inside(path: &str, collection: &str) -> bool {
     let (parent, _) = path.rsplit_once('/').unwrap_or_default();
@@ -282,6 +244,7 @@ async fn handle(
     State(inner): State<Arc<Mutex<Inner>>>,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
     let mut inner = inner.lock().expect("lock");
@@ -313,8 +276,9 @@ async fn handle(
                 .filter(|(key, object)| inside(key, &path) && query.matches(object))
                 .map(|(_, object)| object)
                 .collect();
+            let (items, next) = query.page(&items);
             let list = json!({"kind": "List", "apiVersion": "v1",
-                "metadata": {"resourceVersion": inner.version.to_string()}, "items": items});
+                "metadata": {"resourceVersion": inner.version.to_string(), "continue": next}, "items": items});
             respond(200, list.to_string())
         }
         Method::GET => {
@@ -330,6 +294,18 @@ async fn handle(
             }
             let mut object = inner.objects.get(&path).cloned().unwrap_or_else(|| json!({}));
             let before = object.clone();
+            if headers.get("content-type").is_some_and(|kind| kind == "application/merge-patch+json") {
+                let (known, given) =
+                    (&before["metadata"]["resourceVersion"], &applied["metadata"]["resourceVersion"]);
+                if before["metadata"].is_null() {
+                    return missing();
+                }
+                if !given.is_null() && given != known {
+                    return status(409, "Conflict", "the object has been modified", &name);
+                }
+                merge(&mut object, &applied);
+                return respond(200, inner.store(&path, object).to_string());
+            }
             for (key, value) in applied.as_object().expect("an object") {
                 if key != "metadata" {
                     object[key] = value.clone();

@@ -2,6 +2,7 @@
 
 mod clusters;
 mod host;
+mod policies;
 
 use anyhow::{Result, ensure};
 use k3k_tests::plugin::{self, Ran};

@@ -1,0 +1,111 @@
+//! The rules that always hold.
+
+use super::{Description, about};
+
+pub(super) const GUARDS: &[Description] = &[
+    about(
+        "guard.labels",
+        "Keys of k3k.io are written by k3k alone",
+        "These labels say whose an object is; who could write them could take over others' objects.",
+        "labels: {k3k.io/clusterName: other}   # written by hand in the host",
+        "labels: {app: web}",
+    ),
+    about(
+        "guard.ownership",
+        "Objects of a control plane are written by k3k, and a cluster's copies by its own virtual kubelet",
+        "A changed server pod or Secret is a taken-over cluster.",
+        "kubectl edit statefulset k3k-dev-server",
+        "kubectl edit clusters.k3k.io/dev",
+    ),
+    about(
+        "guard.references",
+        "A pod names only what belongs to its cluster",
+        "Secrets, ConfigMaps and claims of other clusters lie in the same namespace of the host.",
+        "volumes: [{name: v, secret: {secretName: k3k-dev-kubeconfig}}]",
+        "volumes: [{name: v, secret: {secretName: mine}}]   # applied inside the cluster",
+    ),
+    about(
+        "guard.nodeName",
+        "Nobody goes past the host's scheduler",
+        "A pod that names its node ignores taints, selectors and what is free there.",
+        "spec: {nodeName: node-1}   # in the host",
+        "spec: {nodeSelector: {kubernetes.io/hostname: node-1}}",
+    ),
+    about(
+        "guard.tokens",
+        "No tenant gets a token of the host",
+        "A token of a ServiceAccount of the host is a way into the host's API. Inside its cluster a pod has its cluster's tokens.",
+        "spec: {serviceAccountName: k3k-dev-kubelet}   # in the host",
+        "spec: {serviceAccountName: default}",
+    ),
+    about(
+        "guard.exec",
+        "Nobody gets into a control plane's pods, and a virtual kubelet only into its own cluster's",
+        "Inside a server pod are the keys of its cluster.",
+        "kubectl exec k3k-dev-server-0 -- sh",
+        "kubectl k3k kubectl dev -- exec web -- sh",
+    ),
+    about(
+        "guard.namespaces",
+        "Who binds a namespace to a policy has the right to \"use\" it",
+        "By another policy, or by a label that exempts from the host's other rules, tenants would let themselves off.",
+        "kubectl label namespace team-a policy.k3k.io/policy-name=lax   # by a tenant",
+        "kubectl k3k policy bind gold team-a   # by who may use virtualclusterpolicies/gold",
+    ),
+    about(
+        "guard.networkPolicies",
+        "What isolates clusters is not loosened",
+        "NetworkPolicies add up: one more in the namespace of a cluster opens it.",
+        "a NetworkPolicy that a tenant makes in the host",
+        "a NetworkPolicy inside the cluster, with sync.networkPolicies",
+    ),
+    about(
+        "guard.priority",
+        "Kubernetes' own priorities are not for tenants",
+        "system-node-critical and system-cluster-critical evict everybody else.",
+        "priorityClassName: system-node-critical",
+        "priorityClassName: tenant-normal",
+    ),
+    about(
+        "guard.cluster",
+        "The controller lends nobody its rights",
+        "The controller reads Secrets that a Cluster names; those of other namespaces and of k3k itself are none of the author's business.",
+        "spec: {tokenSecretRef: {name: t, namespace: kube-system}}",
+        "spec: {tokenSecretRef: {name: t}}   # in the cluster's own namespace",
+    ),
+    about(
+        "guard.unknown",
+        "What this version does not know, it does not let in",
+        "Kubernetes gains fields with each release, and not each is harmless.",
+        "volumes: [{name: v, nfs: {server: 10.0.0.1, path: /}}]",
+        "volumes: [{name: v, emptyDir: {}}]",
+    ),
+    about(
+        "guard.roles",
+        "k3k's roles are bound by k3k",
+        "Whoever has the role of a virtual kubelet can write its cluster's pods.",
+        "a RoleBinding to k3k-dev-kubelet that a tenant makes",
+        "nothing: the controller binds its roles",
+    ),
+    about(
+        "guard.selectors",
+        "Services select pods of their own cluster",
+        "A Service that selects another cluster's pods gets its traffic.",
+        "selector: {k3k.io/clusterName: other}",
+        "selector: {app: web}   # applied inside the cluster",
+    ),
+    about(
+        "guard.externalIPs",
+        "Nobody takes over other people's addresses",
+        "The host sends whatever goes to an external IP to the Service that names it (CVE-2020-8554).",
+        "spec: {externalIPs: [203.0.113.7]}",
+        "spec: {type: LoadBalancer}   # where the policy allows it",
+    ),
+    about(
+        "guard.policy",
+        "Policies can be understood",
+        "A policy that is half understood would govern by half.",
+        "enforcement: {rules: [{name: images.digets, mode: Warn}]}",
+        "enforcement: {rules: [{name: images.digest, mode: Warn}]}",
+    ),
+];

@@ -1,0 +1,118 @@
+//! The rules of the Pod Security Standards.
+
+use super::{Description, about};
+
+pub(super) const STANDARDS: &[Description] = &[
+    about(
+        "podSecurity.privileged",
+        "No privileged containers",
+        "A privileged container is root on its node. Level Baseline; podSecurity.privileged excepts namespaces inside clusters.",
+        "securityContext: {privileged: true}",
+        "securityContext: {privileged: false}",
+    ),
+    about(
+        "podSecurity.hostNamespaces",
+        "No namespaces of the node",
+        "hostNetwork, hostPID and hostIPC show and reach what runs beside the pod. Level Baseline.",
+        "spec: {hostNetwork: true}",
+        "spec: {hostNetwork: false}",
+    ),
+    about(
+        "podSecurity.hostPath",
+        "No files of the node",
+        "hostPath volumes read and write the node's files, other tenants' among them. Level Baseline.",
+        "volumes: [{name: v, hostPath: {path: /etc}}]",
+        "volumes: [{name: v, emptyDir: {}}]",
+    ),
+    about(
+        "podSecurity.hostPorts",
+        "No ports of the node",
+        "A hostPort takes a port of the node from everybody else, and goes past NetworkPolicies. Level Baseline.",
+        "ports: [{containerPort: 80, hostPort: 80}]",
+        "ports: [{containerPort: 80}]   # and a Service",
+    ),
+    about(
+        "podSecurity.hostProcess",
+        "No processes of a Windows node",
+        "hostProcess containers are administrators of their Windows node. Level Baseline.",
+        "securityContext: {windowsOptions: {hostProcess: true}}",
+        "securityContext: {}",
+    ),
+    about(
+        "podSecurity.hostProbes",
+        "Probes and hooks ask the pod itself",
+        "A host in a probe or hook has the node's kubelet send requests elsewhere. Level Baseline.",
+        "livenessProbe: {httpGet: {host: 169.254.169.254, port: 80}}",
+        "livenessProbe: {httpGet: {port: 80}}",
+    ),
+    about(
+        "podSecurity.capabilities",
+        "No further capabilities",
+        "Capabilities are parts of root's power. Baseline allows the usual ones; Restricted only NET_BIND_SERVICE after drop: [ALL].",
+        "securityContext: {capabilities: {add: [SYS_ADMIN]}}",
+        "securityContext: {capabilities: {drop: [ALL]}}",
+    ),
+    about(
+        "podSecurity.procMount",
+        "The usual view of /proc",
+        "procMount Unmasked shows what the runtime hides of the kernel. Level Baseline.",
+        "securityContext: {procMount: Unmasked}",
+        "securityContext: {procMount: Default}",
+    ),
+    about(
+        "podSecurity.sysctls",
+        "Only kernel settings that stay inside the pod",
+        "Other sysctls change the kernel for everybody on the node. Level Baseline.",
+        "securityContext: {sysctls: [{name: kernel.msgmax, value: \"65536\"}]}",
+        "securityContext: {sysctls: [{name: net.ipv4.ip_local_port_range, value: 1024 65535}]}",
+    ),
+    about(
+        "podSecurity.seLinux",
+        "SELinux types of containers, no users or roles",
+        "Another type, user or role gets past SELinux. Level Baseline.",
+        "securityContext: {seLinuxOptions: {type: spc_t}}",
+        "securityContext: {seLinuxOptions: {type: container_t}}",
+    ),
+    about(
+        "podSecurity.appArmor",
+        "An AppArmor profile",
+        "Unconfined switches AppArmor off. Level Baseline.",
+        "securityContext: {appArmorProfile: {type: Unconfined}}",
+        "securityContext: {appArmorProfile: {type: RuntimeDefault}}",
+    ),
+    about(
+        "podSecurity.seccomp",
+        "A seccomp profile",
+        "Seccomp keeps system calls from the kernel that containers never need. Baseline forbids Unconfined; Restricted wants a profile.",
+        "securityContext: {seccompProfile: {type: Unconfined}}",
+        "securityContext: {seccompProfile: {type: RuntimeDefault}}",
+    ),
+    about(
+        "podSecurity.volumeTypes",
+        "Volumes that others provision or the kubelet fills",
+        "Other types reach storage of the host by addresses that the pod names. Level Restricted.",
+        "volumes: [{name: v, nfs: {server: 10.0.0.1, path: /}}]",
+        "volumes: [{name: v, persistentVolumeClaim: {claimName: data}}]",
+    ),
+    about(
+        "podSecurity.allowPrivilegeEscalation",
+        "No more rights than at the start",
+        "Programs with setuid could become root. Level Restricted.",
+        "securityContext: {}",
+        "securityContext: {allowPrivilegeEscalation: false}",
+    ),
+    about(
+        "podSecurity.runAsNonRoot",
+        "Containers do not run as root",
+        "Root in a container is root on the node as soon as it gets out. Level Restricted.",
+        "securityContext: {}",
+        "securityContext: {runAsNonRoot: true}",
+    ),
+    about(
+        "podSecurity.runAsUser",
+        "Containers do not ask for user 0",
+        "User 0 is root. Level Restricted.",
+        "securityContext: {runAsUser: 0}",
+        "securityContext: {runAsUser: 1000}",
+    ),
+];
