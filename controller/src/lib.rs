@@ -180,5 +180,5 @@ pub async fn reconcile_policies(
         caches,
         metrics,
     });
-    policy::watch::run(controller, context, sweep, shutdown).await;
+    Box::pin(policy::watch::run(controller, context, sweep, shutdown)).await;
 }

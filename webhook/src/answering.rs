@@ -142,10 +142,8 @@ impl Answering {
         let deadline = deadline.min(Instant::now() + seconds(limits.timeout_seconds, USUAL_TIMEOUT));
         let (fresh_for, stale_for) =
             (seconds(limits.fresh_for_seconds, USUAL_FRESH), seconds(limits.stale_for_seconds, USUAL_STALE));
-        let secrets = match tokio::time::timeout_at(deadline, self.pull_secrets(request, objects)).await {
-            Ok(secrets) => secrets,
-            Err(_) => Vec::new(),
-        };
+        let secrets =
+            tokio::time::timeout_at(deadline, self.pull_secrets(request, objects)).await.unwrap_or_default();
         let configs: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();
         let asked = wanted.into_iter().take(MOST_IMAGES).map(|(text, image)| {
             let configs = &configs;
@@ -182,14 +180,14 @@ impl Answering {
 
     /// Those that the pod names. One that cannot be read is as good as none: the registry decides.
     async fn pull_secrets(&self, request: &Request<'_>, objects: &Objects) -> Vec<Vec<u8>> {
-        let named = objects
+        let listed = objects
             .object
             .as_ref()
             .and_then(|pod| pod.pointer("/spec/imagePullSecrets"))
             .and_then(Value::as_array);
-        let names =
-            named.into_iter().flatten().filter_map(|one| one.get("name")?.as_str()).take(MOST_SECRETS);
-        let read = names.map(|name| async move {
+        let secrets =
+            listed.into_iter().flatten().filter_map(|one| one.get("name")?.as_str()).take(MOST_SECRETS);
+        let read = secrets.map(|name| async move {
             match self.lookup.pull_secret(&request.namespace, name).await {
                 Ok(found) => found,
                 Err(error) => {

@@ -207,6 +207,7 @@ impl Decision {
     }
 
     /// The same without the guards: they are not for administrators.
+    #[must_use]
     pub fn without_guards(self) -> Self {
         let violations = self.violations.into_iter().filter(|violation| !violation.is_guard()).collect();
         Self { policy: self.policy, patch: self.patch, ..Self::of(violations) }

@@ -5,7 +5,7 @@ use k3k_policy::{Governing, Policy, hosts};
 use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// One policy that cannot be understood must not hide the others.
@@ -16,7 +16,7 @@ pub type GuardedPolicy = DeserializeGuard<VirtualClusterPolicy>;
 pub struct Index {
     policies: HashMap<String, Known>,
     /// Namespaces by the host names of their Ingresses.
-    hosts: HashMap<String, BTreeMap<(String, String), ()>>,
+    hosts: HashMap<String, BTreeSet<(String, String)>>,
     ingresses: HashMap<(String, String), Vec<String>>,
 }
 
@@ -70,7 +70,7 @@ impl Index {
         let names: Vec<String> =
             hosts(ingress).into_iter().map(|(_, host)| host).filter(|host| !host.is_empty()).collect();
         for host in &names {
-            self.hosts.entry(host.clone()).or_default().insert(id.clone(), ());
+            self.hosts.entry(host.clone()).or_default().insert(id.clone());
         }
         self.ingresses.insert(id, names);
     }
@@ -90,7 +90,7 @@ impl Index {
 
     /// Whether an Ingress of a namespace other than `namespace` has `host`.
     pub fn is_taken(&self, namespace: &str, host: &str) -> bool {
-        self.hosts.get(host).is_some_and(|owners| owners.keys().any(|(owner, _)| owner != namespace))
+        self.hosts.get(host).is_some_and(|owners| owners.iter().any(|(owner, _)| owner != namespace))
     }
 }
 

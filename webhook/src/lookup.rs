@@ -279,7 +279,7 @@ impl Lookup {
                     present.remove(&(namespace, name));
                 }
                 Err(error) => {
-                    tracing::warn!(what = "ingresses", %error, "watching; going on with what is known")
+                    tracing::warn!(what = "ingresses", %error, "watching; going on with what is known");
                 }
             }
         }
