@@ -1,6 +1,8 @@
 //! How fast the webhook decides, and how small it stays, with 200 policies and 1,000 namespaces: over TLS and HTTP/1.1 as an API server asks,
 //! and in process. `make bench-webhook`. Needs the released binary and a kube-apiserver; no lab.
 
+#![expect(clippy::print_stdout, reason = "a bench prints")]
+
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use k3k_api::labels;
@@ -79,7 +81,7 @@ async fn main() -> Result<()> {
     report(&format!("review over TLS at {RATE} requests/s"), paced);
     let (before, started) = (cpu(pid)?, Instant::now());
     let free = run(&connector, port, &requests, Pace::Free(MEASURED)).await?;
-    let (took, used) = (started.elapsed(), cpu(pid)? - before);
+    let (took, used) = (started.elapsed(), cpu(pid)?.saturating_sub(before));
     #[expect(clippy::cast_precision_loss, reason = "some thousands")]
     let count = free.len() as f64;
     println!(
