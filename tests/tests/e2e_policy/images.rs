@@ -13,7 +13,7 @@ impl Registry {
         Ok(Self(lab("registry", &["up"])?.lines().last().context("no host was told")?.to_owned()))
     }
 
-    fn push(&self, image: &str, name: &str) -> Result<()> {
+    fn push(image: &str, name: &str) -> Result<()> {
         lab("registry", &["push", image, name]).map(drop)
     }
 }
@@ -29,7 +29,7 @@ impl Drop for Registry {
 fn a_pod_keeps_its_image_when_somebody_moves_the_tag() -> Result<()> {
     let registry = Registry::up()?;
     let host = &registry.0;
-    registry.push("docker.io/library/busybox:1.36", "shop/app:1")?;
+    Registry::push("docker.io/library/busybox:1.36", "shop/app:1")?;
     let _policy = Policy::apply(
         "e2e-images",
         &json!({"images": {
@@ -59,7 +59,7 @@ fn a_pod_keeps_its_image_when_somebody_moves_the_tag() -> Result<()> {
     ensure!(inside == format!("{host}/shop/app:1"), "{inside}");
 
     // Somebody pushes something else under the same tag, and the pod's container starts anew, pulling again as it must.
-    registry.push("registry.k8s.io/pause:3.10.1", "shop/app:1")?;
+    Registry::push("registry.k8s.io/pause:3.10.1", "shop/app:1")?;
     crash(&["container", &cluster.namespace(), &host_name, "shop"])?;
     eventually(
         "the container has been started anew",
