@@ -142,6 +142,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             None => std::future::pending().await,
         }
     };
+    let (told_policy, fill_told_policy) = {
+        let told = core("ConfigMap");
+        let api = Api::namespaced_with(host.standing.clone(), &config.cluster_namespace, &told);
+        let name = ClusterNames(&config.cluster_name).policy();
+        feed(api, &told, watcher::Config::default().fields(&format!("metadata.name={name}")))
+    };
     let kubelet = Kubelet {
         config,
         files,
@@ -158,9 +164,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     // A standby answers, too: it knows where pods run, and the nested API says who may do what.
     let standing = kubelet.world(&kubelet.host.standing, &kubelet.nested.standing);
     let streaming = kubelet.host.standing.clone();
+    let (config, files) = (&kubelet.config, &kubelet.files);
+    let told = told_policy.cache();
     let endpoints =
-        serving::serve(standing, streaming, &kubelet.config, &kubelet.files, registry, shutdown.clone())
-            .await?;
+        serving::serve(standing, streaming, config, files, registry, told, shutdown.clone()).await?;
     let mut endpoints = tokio::spawn(endpoints);
     let ready = async {
         kubelet.nested_pods.filled().await;
@@ -180,6 +187,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = fill_nested_services.run() => Ok(()),
         () = fill_host_pods.run() => Ok(()),
         () = fill_host_nodes => Ok(()),
+        () = fill_told_policy.run() => Ok(()),
         result = &mut endpoints => {
             is_served = true;
             result.map_err(anyhow::Error::from).and_then(|result| Ok(result?))
