@@ -24,6 +24,7 @@ fn observed() -> Observed {
         host_service_cidr: "10.43.0.0/16".into(),
         policy_name: None,
         policy: None,
+        policy_generation: 0,
         policy_in_force: true,
         older: None,
         capacity: Resources::from([
@@ -101,12 +102,14 @@ fn workload_of_a_plain_cluster() {
     assert_eq!(
         keys,
         [
+            "admission.key",
             "client-ca.crt",
             "client.crt",
             "client.key",
             "config.yaml",
             "config.yaml",
             "kubeconfig.yaml",
+            "policy.json",
             "server-ca.crt",
             "tls.crt",
             "tls.key"
