@@ -108,10 +108,16 @@ impl Pods {
     }
 
     async fn add_ephemeral_containers(&self, name: &Name, nested: &Value, host: &Value) -> Result<(), Error> {
-        let count = |pod: &Value| pod["spec"]["ephemeralContainers"].as_array().map_or(0, Vec::len);
-        if count(nested) > count(host) {
-            let containers =
+        let names = |pod: &Value| -> Vec<Value> {
+            let containers = pod["spec"]["ephemeralContainers"].as_array().into_iter().flatten();
+            containers.map(|container| container["name"].clone()).collect()
+        };
+        // Those that are there cannot be changed, and the host's admission may have made them other than they were.
+        let there = names(host);
+        if names(nested).iter().any(|name| !there.contains(name)) {
+            let mut containers =
                 ephemeral_containers(&self.world.context, nested, &self.world.services_in(&name.namespace))?;
+            containers.retain(|container| !there.contains(&container["name"]));
             let patch = json!({"spec": {"ephemeralContainers": containers}});
             self.world
                 .host_api("Pod")

@@ -297,6 +297,28 @@ async fn what_the_hosts_webhook_set_is_not_put_right() {
 }
 
 #[tokio::test]
+async fn a_second_container_for_debugging_leaves_the_first_alone() {
+    let ephemeral =
+        |name: &str, image: &str| json!({"name": name, "image": image, "imagePullPolicy": "IfNotPresent"});
+    let mut nested = nested_pod(&plain());
+    nested["spec"]["ephemeralContainers"] = json!([ephemeral("one", "busybox"), ephemeral("two", "busybox")]);
+    let running = json!({"phase": "Running", "podIP": "10.244.0.7", "hostIP": "10.0.0.1"});
+    let mut host_pod = as_the_webhook_leaves_it(&nested, &running);
+    let mut pinned = ephemeral("one", "busybox@sha256:aa");
+    pinned["imagePullPolicy"] = "Always".into();
+    host_pod["spec"]["ephemeralContainers"] = json!([pinned]);
+    nested["status"] = k3k_translate::status::of_pod(&nested, &host_pod, "10.96.3.3");
+    let Stage { pods, mut host, name, .. } = stage(Some(nested), Some(host_pod.clone()));
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let path = format!("/api/v1/namespaces/k3k-dev/pods/{}/ephemeralcontainers", host_name());
+    let call = host.expect("PATCH", &path).await;
+    let added = call.body["spec"]["ephemeralContainers"].as_array().unwrap();
+    assert_eq!((added.len(), &added[0]["name"]), (1, &json!("two")));
+    call.answer(200, &host_pod);
+    assert_eq!(step.await.unwrap(), Next::Done);
+}
+
+#[tokio::test]
 async fn of_images_only_those_are_written_that_the_tenant_changed() {
     let container = |name: &str, image: &str| json!({"name": name, "image": image});
     let before =
