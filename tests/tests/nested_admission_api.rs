@@ -133,7 +133,7 @@ fn deployment(name: &str, privileged: bool) -> Value {
     }})
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)] // kubectl is waited for while the endpoints answer
 #[ignore = "needs target/lab/bin/k3s: make test"]
 async fn a_tenant_hears_at_once_what_the_host_would_refuse() -> Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
