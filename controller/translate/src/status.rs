@@ -21,14 +21,11 @@ pub fn of_pod(nested: &Value, host: &Value, node_ip: &str) -> Value {
             | "observedGeneration"
             | "qosClass" => {}
             "message" => drop(status.insert(field.clone(), text_for_tenant(value, nested, host))),
-            "containerStatuses" => {
-                drop(status.insert(field.clone(), as_written(value, "containers", nested, host)))
-            }
-            "initContainerStatuses" => {
-                status.insert(field.clone(), as_written(value, "initContainers", nested, host));
-            }
-            "ephemeralContainerStatuses" => {
-                status.insert(field.clone(), as_written(value, "ephemeralContainers", nested, host));
+            "containerStatuses" | "initContainerStatuses" | "ephemeralContainerStatuses" => {
+                let list = field
+                    .replace("containerStatuses", "containers")
+                    .replace("ContainerStatuses", "Containers");
+                status.insert(field.clone(), as_written(value, &list, nested, host));
             }
             _ => drop(status.insert(field.clone(), value.clone())),
         }
