@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::clients::{self, Access};
 use crate::config::{Config, Files};
-use crate::feed::{Feed, feed};
+use crate::feed::{Feed, Filling, feed};
 use crate::lead::lead;
 use crate::metrics::Metrics;
 use crate::serving;
@@ -129,12 +129,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (host_pods, fill_host_pods) = feed(in_our_namespace, &pod, ours);
     let (host_nodes, fill_host_nodes) = config
         .mirror_host_nodes
-        .then(|| {
-            let told = core("ConfigMap");
-            let api = Api::namespaced_with(host.standing.clone(), &config.cluster_namespace, &told);
-            let name = ClusterNames(&config.cluster_name).nodes();
-            feed(api, &told, watcher::Config::default().fields(&format!("metadata.name={name}")))
-        })
+        .then(|| told(&host, &config, &ClusterNames(&config.cluster_name).nodes()))
         .unzip();
     let fill_host_nodes = async {
         match fill_host_nodes {
@@ -142,12 +137,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             None => std::future::pending().await,
         }
     };
-    let (told_policy, fill_told_policy) = {
-        let told = core("ConfigMap");
-        let api = Api::namespaced_with(host.standing.clone(), &config.cluster_namespace, &told);
-        let name = ClusterNames(&config.cluster_name).policy();
-        feed(api, &told, watcher::Config::default().fields(&format!("metadata.name={name}")))
-    };
+    let (told_policy, fill_told_policy) = told(&host, &config, &ClusterNames(&config.cluster_name).policy());
     let kubelet = Kubelet {
         config,
         files,
@@ -204,6 +194,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         endpoints.await??;
     }
     ended
+}
+
+/// A cache of the one ConfigMap `name`, by which the controller tells us something.
+fn told(host: &Access, config: &Config, name: &str) -> (Arc<Feed>, Filling) {
+    let kind = core("ConfigMap");
+    let api = Api::namespaced_with(host.standing.clone(), &config.cluster_namespace, &kind);
+    feed(api, &kind, watcher::Config::default().fields(&format!("metadata.name={name}")))
 }
 
 /// Leads whenever it is our turn, until `shutdown`. The Lease is given back as soon as nothing is written any more.

@@ -78,13 +78,11 @@ pub(super) fn decide(
 }
 
 /// A template makes pods that will be judged; its author is told early, and never held up.
-fn advice(violation: Violation, prefix: &str) -> Violation {
-    Violation {
-        message: format!("{prefix}.{}", violation.message),
-        field: format!("{prefix}.{}", violation.field),
-        mode: violation.mode.min(EnforcementMode::Warn),
-        ..violation
-    }
+fn advice(mut violation: Violation, prefix: &str) -> Violation {
+    violation.message = format!("{prefix}.{}", violation.message);
+    violation.field = format!("{prefix}.{}", violation.field);
+    violation.mode = violation.mode.min(EnforcementMode::Warn);
+    violation
 }
 
 impl Verdict {

@@ -24,7 +24,7 @@ const LARGEST: usize = 8 << 20;
 /// The most that all questions hold together, in bytes.
 const TOGETHER: usize = LARGEST;
 /// What any question counts at least, in bytes, so that small ones are bounded as well.
-const LEAST: usize = 32 << 10;
+const LEAST: u32 = 32 << 10;
 /// How long a question may take. The API server goes on without us after 2 s.
 const LIMIT: Duration = Duration::from_millis(1500);
 
@@ -103,7 +103,7 @@ impl Admission {
     async fn read(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Error> {
         let length = body.size_hint().exact().and_then(|length| u32::try_from(length).ok());
         let length = length.filter(|length| *length as usize <= LARGEST).ok_or(Error::Length)?;
-        let counted = self.room.acquire_many(length.max(LEAST as u32)).await;
+        let counted = self.room.acquire_many(length.max(LEAST)).await;
         let counted = counted.map_err(|error| Error::Body(error.to_string()))?;
         let body = Limited::new(body, LARGEST).collect().await;
         let body = body.map_err(|error| Error::Body(error.to_string()))?;
