@@ -30,6 +30,7 @@ async fn a_cluster_gets_its_objects() -> Result<()> {
         assert_eq!(
             ours,
             [
+                "ConfigMap/k3k-dev-policy",
                 "Deployment/k3k-dev-kubelet",
                 "RoleBinding/k3k-dev-kubelet",
                 "Secret/k3k-dev-agent-config",
