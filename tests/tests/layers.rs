@@ -32,9 +32,10 @@ const ALLOWED: [(&str, &[&str]); 9] = [
 ];
 
 /// Folders and files of pure decisions.
-const PURE: [&str; 22] = [
+const PURE: [&str; 23] = [
     "controller/api/src",
     "controller/translate/src",
+    "controller/kubelet/src/admission/decide.rs",
     "controller/kubelet/src/pods/decide.rs",
     "controller/kubelet/src/usage/ledger.rs",
     "controller/kubelet/src/uses.rs",

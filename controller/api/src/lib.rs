@@ -10,6 +10,7 @@ pub mod names;
 pub mod offered;
 pub mod quantity;
 pub mod storage;
+pub mod told_policy;
 pub mod v1beta1;
 pub mod version;
 

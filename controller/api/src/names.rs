@@ -82,6 +82,8 @@ names! {
     agent_config => "agent-config";
     /// ConfigMap that tells the virtual kubelet of the host's nodes.
     nodes => "nodes";
+    /// ConfigMap that tells the virtual kubelet of the policy.
+    policy => "policy";
     /// Service in front of the nested cluster's CoreDNS pods.
     dns_service => "kube-dns";
 }

@@ -91,6 +91,8 @@ pub struct Files {
     pub serving_certificate: PathBuf,
     /// Its key.
     pub serving_key: PathBuf,
+    /// What the nested API server shows to ask about pods, see [`crate::admission::Key`].
+    pub admission_key: PathBuf,
 }
 
 impl Files {
@@ -105,6 +107,7 @@ impl Files {
             client_ca: file("client-ca.crt"),
             serving_certificate: file("tls.crt"),
             serving_key: file("tls.key"),
+            admission_key: file("admission.key"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Two of them run. Both answer the nested API server ([`serving`]) and keep caches ([`feed`]); the one that holds the Lease does all
 //! writing: [`node`] shows signs of life, [`pods`] and [`sync`] bring the two sides to agree through [`converge`].
 
+pub mod admission;
 pub mod args;
 pub mod cache;
 pub mod clients;

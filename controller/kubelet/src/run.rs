@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::clients::{self, Access};
 use crate::config::{Config, Files};
-use crate::feed::{Feed, feed};
+use crate::feed::{Feed, Filling, feed};
 use crate::lead::lead;
 use crate::metrics::Metrics;
 use crate::serving;
@@ -129,12 +129,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (host_pods, fill_host_pods) = feed(in_our_namespace, &pod, ours);
     let (host_nodes, fill_host_nodes) = config
         .mirror_host_nodes
-        .then(|| {
-            let told = core("ConfigMap");
-            let api = Api::namespaced_with(host.standing.clone(), &config.cluster_namespace, &told);
-            let name = ClusterNames(&config.cluster_name).nodes();
-            feed(api, &told, watcher::Config::default().fields(&format!("metadata.name={name}")))
-        })
+        .then(|| told(&host, &config, &ClusterNames(&config.cluster_name).nodes()))
         .unzip();
     let fill_host_nodes = async {
         match fill_host_nodes {
@@ -142,6 +137,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             None => std::future::pending().await,
         }
     };
+    let (told_policy, fill_told_policy) = told(&host, &config, &ClusterNames(&config.cluster_name).policy());
     let kubelet = Kubelet {
         config,
         files,
@@ -158,9 +154,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     // A standby answers, too: it knows where pods run, and the nested API says who may do what.
     let standing = kubelet.world(&kubelet.host.standing, &kubelet.nested.standing);
     let streaming = kubelet.host.standing.clone();
+    let (config, files) = (&kubelet.config, &kubelet.files);
+    let told = told_policy.cache();
     let endpoints =
-        serving::serve(standing, streaming, &kubelet.config, &kubelet.files, registry, shutdown.clone())
-            .await?;
+        serving::serve(standing, streaming, config, files, registry, told, shutdown.clone()).await?;
     let mut endpoints = tokio::spawn(endpoints);
     let ready = async {
         kubelet.nested_pods.filled().await;
@@ -180,6 +177,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = fill_nested_services.run() => Ok(()),
         () = fill_host_pods.run() => Ok(()),
         () = fill_host_nodes => Ok(()),
+        () = fill_told_policy.run() => Ok(()),
         result = &mut endpoints => {
             is_served = true;
             result.map_err(anyhow::Error::from).and_then(|result| Ok(result?))
@@ -196,6 +194,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         endpoints.await??;
     }
     ended
+}
+
+/// A cache of the one ConfigMap `name`, by which the controller tells us something.
+fn told(host: &Access, config: &Config, name: &str) -> (Arc<Feed>, Filling) {
+    let kind = core("ConfigMap");
+    let api = Api::namespaced_with(host.standing.clone(), &config.cluster_namespace, &kind);
+    feed(api, &kind, watcher::Config::default().fields(&format!("metadata.name={name}")))
 }
 
 /// Leads whenever it is our turn, until `shutdown`. The Lease is given back as soon as nothing is written any more.

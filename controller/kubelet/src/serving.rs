@@ -1,5 +1,7 @@
 //! Puts the HTTPS endpoints on the network, and keeps their certificate fresh.
 
+use crate::admission::{Admission, Key};
+use crate::cache::Cache;
 use crate::config::{self, Config, Files, read};
 use crate::server::{self, Directory, HostPod, Parts, State};
 use crate::usage::Usage;
@@ -89,13 +91,14 @@ fn running(world: &World, host: &Value, made_for: Origin) -> Option<Running> {
     })
 }
 
-/// Binds the port; the returned future serves until `shutdown`.
+/// Binds the port; `told` shows the policy. The returned future serves until `shutdown`.
 pub async fn serve(
     world: Arc<World>,
     streaming: kube::Client,
     config: &Config,
     files: &Files,
     registry: Arc<Registry>,
+    told: Cache,
     shutdown: CancellationToken,
 ) -> Result<impl Future<Output = Result<(), Error>> + use<>, Error> {
     let port = config.kubelet_port;
@@ -116,6 +119,7 @@ pub async fn serve(
     };
     let owner = &world.context.owner;
     let usage = Usage::new(Source::new(world.host.clone(), &owner.namespace, &owner.cluster));
+    let key = Key::default();
     let state = Arc::new(State::new(Parts {
         host: streaming,
         nested: world.nested.clone(),
@@ -123,8 +127,9 @@ pub async fn serve(
         directory: world,
         usage,
         registry,
+        admission: Admission::new(&config.cluster_name, key.clone(), told),
     }));
-    let renewal = renew(certificate, files.clone());
+    let renewal = renew(certificate, key, files.clone());
     Ok(async move {
         tokio::select! {
             () = server::serve(listener, state, shutdown) => Ok(()),
@@ -133,11 +138,13 @@ pub async fn serve(
     })
 }
 
-/// Takes the mounted certificate into use whenever it changes, for ever.
-async fn renew(certificate: ServerCertificate, files: Files) {
+/// Takes the mounted certificate and the key of admission into use whenever they change, for ever.
+async fn renew(certificate: ServerCertificate, key: Key, files: Files) {
     let load = || Some((read(&files.serving_certificate).ok()?, read(&files.serving_key).ok()?));
     let mut current = load();
     loop {
+        // A controller of an earlier version writes none.
+        key.set(read(&files.admission_key).ok().as_deref());
         tokio::time::sleep(LOOK).await;
         let now = load();
         if now == current {

@@ -4,6 +4,7 @@
 //! tells. When the watch breaks or a server pod changes, it asks again.
 
 mod access;
+mod admission;
 mod classes;
 mod nested;
 mod priority_classes;

@@ -4,7 +4,7 @@
 use super::Context;
 use super::apply::{self, Live};
 use super::build::capacity::{self, Resources};
-use super::build::{Kind, Site, certificates, kubelet, nodes};
+use super::build::{Kind, Site, certificates, kubelet, nodes, policy};
 use super::error::Error;
 use super::pods;
 use super::status::Parts;
@@ -12,6 +12,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k3k_api::host_node::HostNode;
 use k3k_api::labels::{self, component};
 use k3k_api::offered::Offered;
+use k3k_api::told_policy::ToldPolicy;
 use k3k_api::v1beta1::{Cluster, ClusterSpec, SyncConfig, VirtualClusterPolicy, VirtualClusterPolicySpec};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, ResourceExt};
@@ -31,6 +32,8 @@ pub struct Observed {
     pub policy_name: Option<String>,
     /// That policy, if it exists.
     pub policy: Option<VirtualClusterPolicySpec>,
+    /// Its generation.
+    pub policy_generation: i64,
     /// Whether everything that is made of the policy is in the namespace.
     pub policy_in_force: bool,
     /// A cluster of the same namespace that was there before.
@@ -52,6 +55,15 @@ impl Observed {
     pub fn sync(&self, spec: &ClusterSpec) -> SyncConfig {
         let policy = self.policy.as_ref().and_then(|policy| policy.sync.clone());
         policy.unwrap_or_else(|| spec.sync())
+    }
+
+    /// What the virtual kubelet of `cluster` is told of the policy.
+    pub fn told_policy(&self, cluster: &str) -> ToldPolicy {
+        match (&self.policy_name, &self.policy) {
+            (None, _) => ToldPolicy::Default,
+            (Some(_), None) => ToldPolicy::Missing,
+            (Some(name), Some(spec)) => policy::told(name, self.policy_generation, spec, cluster),
+        }
     }
 }
 
@@ -80,13 +92,16 @@ pub async fn observe(
     let (host_version, host_service_cidr, policy, live, named_secrets) = tokio::try_join!(
         host_version,
         host_service_cidr,
-        policy(context, policy_name.as_deref()),
+        named_policy(context, policy_name.as_deref()),
         live(context, site, cluster),
         named_secrets(context, site, cluster),
     )?;
     let in_force = namespace_labels.get(labels::POLICY_IN_FORCE);
-    let policy_in_force = policy.as_ref().is_some_and(|(uid, _)| uid.is_some() && uid.as_ref() == in_force);
-    let policy = policy.map(|(_, spec)| spec);
+    let of_policy = policy.as_ref().map(|policy| &policy.metadata);
+    let policy_in_force =
+        of_policy.is_some_and(|policy| policy.uid.is_some() && policy.uid.as_ref() == in_force);
+    let policy_generation = of_policy.and_then(|policy| policy.generation).unwrap_or_default();
+    let policy = policy.map(|policy| policy.spec);
     let selector = &kubelet::node_selector(&cluster.spec, policy.as_ref());
     let capacity = capacity_for(context, site, selector);
     let nodes = mirrored_nodes(context, site, selector);
@@ -95,6 +110,7 @@ pub async fn observe(
         host_service_cidr,
         policy_name,
         policy,
+        policy_generation,
         policy_in_force,
         older: context.caches.older_cluster(site),
         capacity,
@@ -120,17 +136,11 @@ pub fn parts(context: &Context, site: &Site) -> Parts {
     }
 }
 
-/// UID and spec of the policy.
-async fn policy(
-    context: &Context,
-    name: Option<&str>,
-) -> Result<Option<(Option<String>, VirtualClusterPolicySpec)>, Error> {
+async fn named_policy(context: &Context, name: Option<&str>) -> Result<Option<VirtualClusterPolicy>, Error> {
     let Some(name) = name else { return Ok(None) };
     let policies: Api<VirtualClusterPolicy> = Api::all(context.client.clone());
     let found = policies.get_opt(name).await;
-    let found =
-        found.map_err(|source| Error::Read { what: format!("VirtualClusterPolicy {name:?}"), source })?;
-    Ok(found.map(|policy| (policy.metadata.uid, policy.spec)))
+    found.map_err(|source| Error::Read { what: format!("VirtualClusterPolicy {name:?}"), source })
 }
 
 fn capacity_for(context: &Context, site: &Site, selector: &BTreeMap<String, String>) -> Resources {
@@ -173,6 +183,7 @@ async fn live(context: &Context, site: &Site, cluster: &Cluster) -> Result<Live,
         (Kind::RoleBinding, names.kubelet()),
         (Kind::StatefulSet, names.server()),
         (Kind::Deployment, names.kubelet()),
+        (Kind::ConfigMap, names.policy()),
     ];
     let told = cluster.spec.mirror_host_nodes().then(|| (Kind::ConfigMap, names.nodes()));
     let wanted = wanted.into_iter().chain(told);

@@ -3,7 +3,7 @@
 //! Two steps, because the host gives Services their addresses and certificates and configurations contain them.
 
 use super::apply::Live;
-use super::build::{Kind, Manifest, Site, config, hash, kubeconfig, kubelet, nodes, server, service};
+use super::build::{Kind, Manifest, Site, config, hash, kubeconfig, kubelet, nodes, policy, server, service};
 use super::credentials::Credentials;
 use super::error::Error;
 use super::observe::Observed;
@@ -85,6 +85,8 @@ pub struct Workload {
     pub cluster_dns: String,
     /// Names and addresses in the API server's certificate.
     pub tls_sans: Vec<String>,
+    /// Where the nested API server asks about pods.
+    pub admission: String,
 }
 
 /// Everything a workload is made of.
@@ -154,8 +156,10 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         offered: observed.offered.clone(),
     };
     let present = observed.live.get(Kind::Secret, &names.agent_config());
-    let agent_secret = kubelet::secret(site, &agent_config, authorities, present, inputs.now)
-        .map_err(|error| build(Kind::Secret, &names.agent_config(), &error))?;
+    let agent_secret = |error: &dyn std::error::Error| build(Kind::Secret, &names.agent_config(), error);
+    let key = kubelet::admission_key(present).map_err(|error| agent_secret(&error))?;
+    let agent_secret = kubelet::secret(site, &agent_config, authorities, &key, present, inputs.now)
+        .map_err(|error| agent_secret(&error))?;
 
     let policy = observed.policy.as_ref();
     let server = server::stateful_set(
@@ -179,11 +183,13 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
             config_hash: &agent_config.hash(),
         },
     );
-    let mut configuration = vec![config_secret, agent_secret, kubeconfig];
+    let told = policy::config_map(site, &observed.told_policy(&site.name));
+    let mut configuration = vec![config_secret, agent_secret, kubeconfig, told];
     if spec.mirror_host_nodes() {
         configuration.push(nodes::config_map(site, &observed.nodes));
     }
-    Ok(Workload { configuration, runners: vec![server, kubelet], cluster_dns, tls_sans })
+    let admission = kubelet::admission_url(addresses.kubelet, &key);
+    Ok(Workload { configuration, runners: vec![server, kubelet], cluster_dns, tls_sans, admission })
 }
 
 fn build(kind: Kind, name: &str, error: &dyn std::error::Error) -> Error {

@@ -5,6 +5,7 @@ use super::super::build::secret_data;
 use super::super::validate;
 use super::*;
 use insta::{assert_json_snapshot, assert_snapshot};
+use k3k_api::told_policy::ToldPolicy;
 use k3k_api::v1beta1::VirtualClusterPolicySpec;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
@@ -24,6 +25,7 @@ fn observed() -> Observed {
         host_service_cidr: "10.43.0.0/16".into(),
         policy_name: None,
         policy: None,
+        policy_generation: 0,
         policy_in_force: true,
         older: None,
         capacity: Resources::from([
@@ -101,12 +103,14 @@ fn workload_of_a_plain_cluster() {
     assert_eq!(
         keys,
         [
+            "admission.key",
             "client-ca.crt",
             "client.crt",
             "client.key",
             "config.yaml",
             "config.yaml",
             "kubeconfig.yaml",
+            "policy.json",
             "server-ca.crt",
             "tls.crt",
             "tls.key"
@@ -119,6 +123,48 @@ fn workload_of_a_plain_cluster() {
     kubeconfig["users"][0]["user"] = json!("[credentials]");
     assert_json_snapshot!("kubeconfig", kubeconfig);
     assert_eq!(workload.cluster_dns, "10.43.0.7");
+}
+
+#[test]
+fn the_virtual_kubelet_is_told_of_the_policy_and_changes_start_nothing_anew() {
+    let told = |name: Option<&str>, policy: Option<Value>, generation: i64| {
+        let observed = Observed {
+            policy_name: name.map(str::to_owned),
+            policy: policy.map(|spec| serde_json::from_value(spec).unwrap()),
+            policy_generation: generation,
+            ..observed()
+        };
+        observed.told_policy("dev")
+    };
+    assert_eq!(told(None, None, 0), ToldPolicy::Default);
+    assert_eq!(told(Some("gold"), None, 0), ToldPolicy::Missing);
+    let ToldPolicy::Named(named) = told(Some("gold"), Some(json!({ "images": { "digest": "Require" } })), 7)
+    else {
+        unreachable!()
+    };
+    assert_eq!((named.name.as_str(), named.generation), ("gold", 7));
+
+    let with = |policy: Value, generation: i64| {
+        let policy = serde_json::from_value(policy).unwrap();
+        let observed = Observed {
+            policy_name: Some("gold".into()),
+            policy: Some(policy),
+            policy_generation: generation,
+            ..observed()
+        };
+        let workload = plan(&ClusterSpec::default(), &observed);
+        let told = workload.configuration.iter().find(|manifest| manifest.name == "k3k-dev-policy").unwrap();
+        (
+            told.object["data"].clone(),
+            json!(workload.runners.iter().map(|runner| &runner.object).collect::<Vec<_>>()),
+        )
+    };
+    let ((before, runners), (after, same)) = (
+        with(json!({ "podSecurityAdmissionLevel": "baseline" }), 1),
+        with(json!({ "podSecurityAdmissionLevel": "restricted", "images": { "digest": "Require" } }), 2),
+    );
+    assert_ne!(before, after);
+    assert_eq!(runners, same);
 }
 
 #[test]

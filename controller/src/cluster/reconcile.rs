@@ -134,6 +134,7 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
     apply::all(client, site, &observed.live, workload.runners).await?;
     let target = Target::new(site, &addresses, credentials.authorities);
     let target = target.exchanging(observed.sync(spec), client.clone()).mirroring(spec.mirror_host_nodes());
+    let target = target.asking(workload.admission);
     context.health.follow(site, target);
     Ok(settled)
 }

@@ -21,6 +21,7 @@ fn observed() -> Observed {
         host_service_cidr: "10.43.0.0/16".into(),
         policy_name: None,
         policy: None,
+        policy_generation: 0,
         policy_in_force: true,
         older: None,
         capacity: Resources::new(),

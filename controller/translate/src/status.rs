@@ -21,6 +21,12 @@ pub fn of_pod(nested: &Value, host: &Value, node_ip: &str) -> Value {
             | "observedGeneration"
             | "qosClass" => {}
             "message" => drop(status.insert(field.clone(), text_for_tenant(value, nested, host))),
+            "containerStatuses" | "initContainerStatuses" | "ephemeralContainerStatuses" => {
+                let list = field
+                    .replace("containerStatuses", "containers")
+                    .replace("ContainerStatuses", "Containers");
+                status.insert(field.clone(), as_written(value, &list, nested, host));
+            }
             _ => drop(status.insert(field.clone(), value.clone())),
         }
     }
@@ -36,6 +42,30 @@ pub fn of_pod(nested: &Value, host: &Value, node_ip: &str) -> Value {
     }
     status.insert("conditions".into(), conditions(nested, host).into());
     Value::Object(status)
+}
+
+/// `statuses` of the containers in `list`, with the images as the tenant wrote them where the host has only added a digest. Which one, `imageID`
+/// tells. A container that still runs an earlier image says so.
+fn as_written(statuses: &Value, list: &str, nested: &Value, host: &Value) -> Value {
+    let image = |pod: &Value, name: &Value| -> Option<String> {
+        let containers = pod.pointer(&format!("/spec/{list}"))?.as_array()?;
+        let container = containers.iter().find(|container| container["name"] == *name)?;
+        container["image"].as_str().map(str::to_owned)
+    };
+    let mut statuses = statuses.clone();
+    for status in statuses.as_array_mut().into_iter().flatten() {
+        let Some((wrote, pinned)) = image(nested, &status["name"]).zip(image(host, &status["name"])) else {
+            continue;
+        };
+        let Some(digest) = pinned.strip_prefix(&wrote).and_then(|rest| rest.strip_prefix('@')) else {
+            continue;
+        };
+        let runs = status["imageID"].as_str().and_then(|id| id.rsplit_once('@')).map(|(_, digest)| digest);
+        if runs.is_none_or(|runs| runs == digest) {
+            status["image"] = wrote.into();
+        }
+    }
+    statuses
 }
 
 /// The generation of the nested pod that the host's kubelet has acted upon when it says that it observed `told` of the host pod: the one
@@ -232,6 +262,45 @@ mod tests {
         assert_eq!(observed(&nested, &host, 9), 3, "the host pod does not end yet");
         host["deletionTimestamp"] = ending.into();
         assert_eq!(observed(&nested, &host, 9), 4);
+    }
+
+    #[test]
+    fn an_image_is_called_what_the_tenant_called_it_and_its_digest_is_told() {
+        let image = |id: &str, nested: &str, host: &str, list: &str, statuses: &str| {
+            let pod = |image: &str| json!({"spec": {list: [{"name": "c", "image": image}]}});
+            let mut host = pod(host);
+            host["status"] = json!({statuses: [{"name": "c", "image": "docker.io/library/nginx:x", "imageID": id}, {"name": "other"}]});
+            let status = of_pod(&pod(nested), &host, "10.96.7.7");
+            assert_eq!(status[statuses][0]["imageID"], id);
+            status[statuses][0]["image"].as_str().unwrap().to_owned()
+        };
+        let shown =
+            |id: &str, nested: &str, host: &str| image(id, nested, host, "containers", "containerStatuses");
+        let id = "docker.io/library/nginx@sha256:aa";
+        assert_eq!(shown(id, "nginx:1.27", "nginx:1.27@sha256:aa"), "nginx:1.27");
+        assert_eq!(
+            shown("", "nginx:1.27", "nginx:1.27@sha256:aa"),
+            "nginx:1.27",
+            "it has not been pulled yet"
+        );
+        let (all, earlier) = ("docker.io/library/nginx:x", "docker.io/library/nginx@sha256:bb");
+        assert_eq!(
+            shown(earlier, "nginx:1.27", "nginx:1.27@sha256:aa"),
+            all,
+            "it runs what was there before"
+        );
+        assert_eq!(shown(id, "nginx:1.27", "nginx:1.27"), all, "as the host's kubelet says");
+        assert_eq!(
+            shown(id, "nginx:1.28", "nginx:1.27@sha256:aa"),
+            all,
+            "the change was not carried over yet"
+        );
+        for (list, statuses) in [
+            ("initContainers", "initContainerStatuses"),
+            ("ephemeralContainers", "ephemeralContainerStatuses"),
+        ] {
+            assert_eq!(image(id, "nginx", "nginx@sha256:aa", list, statuses), "nginx", "{list}");
+        }
     }
 
     #[test]

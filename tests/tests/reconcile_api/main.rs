@@ -88,7 +88,8 @@ fn run_controller(kubeconfig: Kubeconfig) -> Result<()> {
 }
 
 /// Kinds of the objects that a cluster is made of.
-const KINDS: [(&str, &str, &str); 6] = [
+const KINDS: [(&str, &str, &str); 7] = [
+    ("", "v1", "ConfigMap"),
     ("", "v1", "Secret"),
     ("", "v1", "Service"),
     ("", "v1", "ServiceAccount"),

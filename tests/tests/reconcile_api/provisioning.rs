@@ -30,6 +30,7 @@ async fn a_cluster_gets_its_objects() -> Result<()> {
         assert_eq!(
             ours,
             [
+                "ConfigMap/k3k-dev-policy",
                 "Deployment/k3k-dev-kubelet",
                 "RoleBinding/k3k-dev-kubelet",
                 "Secret/k3k-dev-agent-config",
@@ -168,6 +169,7 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         host_service_cidr: "10.43.0.0/16".into(),
         policy_name: None,
         policy: None,
+        policy_generation: 0,
         policy_in_force: true,
         older: None,
         capacity: BTreeMap::new(),

@@ -9,6 +9,8 @@ mod pass_through;
 
 use anyhow::{Context, Result};
 use host_kubelet::HostKubelet;
+use k3k_kubelet::admission::{Admission, Key};
+use k3k_kubelet::cache::Cache;
 use k3k_kubelet::server::{Directory, HostPod, Parts, State, serve};
 use k3k_kubelet::usage::Usage;
 use k3k_kubelet::usage::{ledger::Running, source::Source};
@@ -99,6 +101,7 @@ impl Bridge {
             directory,
             usage,
             registry: Arc::default(),
+            admission: Admission::new(nested, Key::default(), Cache::default()),
         });
         let pair = server.issue(&serving_leaf())?;
         let certificate = ServerCertificate::from_pem(&pair.certificate, &pair.key)?;

@@ -8,7 +8,7 @@ use crate::watch::Name;
 use crate::world::lock;
 use k3k_api::labels::VIRTUAL_GENERATION;
 use k3k_translate::Origin;
-use k3k_translate::pod::{Translated, amounts, ephemeral_containers, mutable, translate};
+use k3k_translate::pod::{Translated, amounts, changed, ephemeral_containers, mutable, translate};
 use k3k_translate::status::of_pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -92,10 +92,8 @@ impl Pods {
             || host["metadata"]["annotations"][VIRTUAL_GENERATION].as_str() != generation.as_deref()
         {
             let mut patch = mutable(&translated.object);
-            if before[0] == wanted[0] {
-                // The host's admission may have pinned images; they are not touched for the sake of a label.
-                patch["spec"] = json!({});
-            }
+            // The host's admission may have pinned images: only those are touched that the tenant has changed.
+            patch["spec"] = changed(&before[0], &wanted[0]);
             patch["metadata"]["annotations"] =
                 json!({APPLIED: wanted.to_string(), VIRTUAL_GENERATION: generation});
             for (key, _) in host["metadata"]["labels"].as_object().into_iter().flatten() {
@@ -110,10 +108,16 @@ impl Pods {
     }
 
     async fn add_ephemeral_containers(&self, name: &Name, nested: &Value, host: &Value) -> Result<(), Error> {
-        let count = |pod: &Value| pod["spec"]["ephemeralContainers"].as_array().map_or(0, Vec::len);
-        if count(nested) > count(host) {
-            let containers =
+        let names = |pod: &Value| -> Vec<Value> {
+            let containers = pod["spec"]["ephemeralContainers"].as_array().into_iter().flatten();
+            containers.map(|container| container["name"].clone()).collect()
+        };
+        // Those that are there cannot be changed, and the host's admission may have made them other than they were.
+        let there = names(host);
+        if names(nested).iter().any(|name| !there.contains(name)) {
+            let mut containers =
                 ephemeral_containers(&self.world.context, nested, &self.world.services_in(&name.namespace))?;
+            containers.retain(|container| !there.contains(&container["name"]));
             let patch = json!({"spec": {"ephemeralContainers": containers}});
             self.world
                 .host_api("Pod")

@@ -251,6 +251,91 @@ async fn a_resize_and_a_label_reach_the_running_pod() {
     assert_eq!(step.await.unwrap(), Next::Done);
 }
 
+/// A host pod as the webhook leaves one that was made for `plain`.
+fn as_the_webhook_leaves_it(nested: &Value, status: &Value) -> Value {
+    let mut host = host_pod(status);
+    host["metadata"]["annotations"]["k3k.io/applied-spec"] =
+        json!([{"containers": nested["spec"]["containers"]}, {"containers": []}]).to_string().into();
+    let names = nested["spec"]["containers"].as_array().unwrap().iter();
+    host["spec"]["containers"] = names
+        .map(|container| {
+            json!({"name": container["name"], "image": format!("{}@sha256:aa", container["image"].as_str().unwrap()),
+                "imagePullPolicy": "Always", "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "64Mi"}}})
+        })
+        .collect();
+    for (field, value) in [
+        ("nodeSelector", json!({"pool": "acme"})),
+        ("tolerations", json!([{"key": "tenant", "operator": "Exists"}])),
+        ("hostUsers", json!(false)),
+        ("runtimeClassName", json!("gvisor")),
+        ("priorityClassName", json!("tenants")),
+        ("priority", json!(5)),
+    ] {
+        host["spec"][field] = value;
+    }
+    host
+}
+
+#[tokio::test]
+async fn what_the_hosts_webhook_set_is_not_put_right() {
+    let mut nested = nested_pod(&plain());
+    let running = json!({
+        "phase": "Running", "podIP": "10.244.0.7", "hostIP": "10.0.0.1",
+        "containerStatuses": [{"name": "c", "image": "docker.io/library/busybox@sha256:aa", "imageID": "docker.io/library/busybox@sha256:aa"}],
+    });
+    let host_pod = as_the_webhook_leaves_it(&nested, &running);
+    nested["status"] = k3k_translate::status::of_pod(&nested, &host_pod, "10.96.3.3");
+    assert_eq!(nested["status"]["containerStatuses"][0]["image"], "busybox");
+    assert_eq!(nested["status"]["containerStatuses"][0]["imageID"], "docker.io/library/busybox@sha256:aa");
+    let Stage { pods, mut host, nested: mut inside, name } = stage(Some(nested), Some(host_pod));
+    assert_eq!(pods.step(&name).await, Next::Done);
+    drop(pods);
+    assert!(
+        host.next().await.is_none() && inside.next().await.is_none(),
+        "nothing is written on either side"
+    );
+}
+
+#[tokio::test]
+async fn a_second_container_for_debugging_leaves_the_first_alone() {
+    let ephemeral =
+        |name: &str, image: &str| json!({"name": name, "image": image, "imagePullPolicy": "IfNotPresent"});
+    let mut nested = nested_pod(&plain());
+    nested["spec"]["ephemeralContainers"] = json!([ephemeral("one", "busybox"), ephemeral("two", "busybox")]);
+    let running = json!({"phase": "Running", "podIP": "10.244.0.7", "hostIP": "10.0.0.1"});
+    let mut host_pod = as_the_webhook_leaves_it(&nested, &running);
+    let mut pinned = ephemeral("one", "busybox@sha256:aa");
+    pinned["imagePullPolicy"] = "Always".into();
+    host_pod["spec"]["ephemeralContainers"] = json!([pinned]);
+    nested["status"] = k3k_translate::status::of_pod(&nested, &host_pod, "10.96.3.3");
+    let Stage { pods, mut host, name, .. } = stage(Some(nested), Some(host_pod.clone()));
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let path = format!("/api/v1/namespaces/k3k-dev/pods/{}/ephemeralcontainers", host_name());
+    let call = host.expect("PATCH", &path).await;
+    let added = call.body["spec"]["ephemeralContainers"].as_array().unwrap();
+    assert_eq!((added.len(), &added[0]["name"]), (1, &json!("two")));
+    call.answer(200, &host_pod);
+    assert_eq!(step.await.unwrap(), Next::Done);
+}
+
+#[tokio::test]
+async fn of_images_only_those_are_written_that_the_tenant_changed() {
+    let container = |name: &str, image: &str| json!({"name": name, "image": image});
+    let before =
+        nested_pod(&json!({"containers": [container("a", "nginx:1.27"), container("b", "redis:7")]}));
+    let running = json!({"phase": "Running", "podIP": "10.244.0.7", "hostIP": "10.0.0.1"});
+    let host_pod = as_the_webhook_leaves_it(&before, &running);
+    let mut after = before;
+    after["spec"]["containers"][0]["image"] = "nginx:1.28".into();
+    after["status"] = k3k_translate::status::of_pod(&after, &host_pod, "10.96.3.3");
+    let Stage { pods, mut host, name, .. } = stage(Some(after), Some(host_pod.clone()));
+    let step = tokio::spawn(async move { pods.step(&name).await });
+    let call = host.expect("PATCH", &format!("/api/v1/namespaces/k3k-dev/pods/{}", host_name())).await;
+    assert_eq!(call.body["spec"], json!({"containers": [container("a", "nginx:1.28")]}));
+    call.answer(200, &host_pod);
+    assert_eq!(step.await.unwrap(), Next::Done);
+}
+
 #[tokio::test]
 async fn an_annotation_shown_in_a_volume_is_written_and_then_the_host_pod_is_touched() {
     let mut spec = plain();

@@ -3,6 +3,7 @@
 //! protocol that the two API servers agree on works, tty resizing and exit codes included, and none of them is
 //! implemented here.
 
+mod admission;
 mod answer;
 mod auth;
 mod headers;
@@ -11,12 +12,13 @@ mod splice;
 mod upgrade;
 mod usage;
 
+use crate::admission::Admission;
 use crate::server::auth::Gate;
 use crate::usage::Usage;
 use crate::usage::ledger::Running;
 use axum::extract::State as Extract;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, get, on};
+use axum::routing::{MethodFilter, get, on, post};
 use axum::{Json, Router, middleware};
 use k3k_runtime::serve::{self, Limits};
 use k3k_runtime::tls::TlsListener;
@@ -63,6 +65,7 @@ pub struct State {
     node: String,
     usage: Usage,
     registry: Arc<Registry>,
+    admission: Admission,
     gate: Gate,
     slots: Arc<Semaphore>,
     /// Streams that outlive the request that opened them.
@@ -91,6 +94,8 @@ pub struct Parts {
     pub usage: Usage,
     /// What we count.
     pub registry: Arc<Registry>,
+    /// What the host would say to new pods.
+    pub admission: Admission,
 }
 
 impl State {
@@ -108,6 +113,7 @@ impl State {
             node: parts.node,
             usage: parts.usage,
             registry: parts.registry,
+            admission: parts.admission,
             slots: Arc::new(Semaphore::new(limit)),
             streams: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -157,8 +163,9 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/stats/summary", get(usage::stats))
         .fallback(|| async { answer::Refusal::no_such_path() })
         .method_not_allowed_fallback(|| async { answer::Refusal::method() })
-        // Below this line nothing is asked of the caller.
+        // Below this line no certificate and no token are asked of the caller.
         .layer(middleware::from_fn_with_state(state.clone(), auth::require))
+        .route(&format!("{}{{key}}", crate::admission::PATH), post(admission::review))
         .route("/healthz", get(|| async { "ok" }))
         .with_state(state)
 }

@@ -2,7 +2,7 @@
 
 use super::kubeconfig::issued_by;
 use super::{
-    Kind, Manifest, Site, capacity, certificates::Authorities, hash, secret_data, service, set, yaml,
+    Kind, Manifest, Site, capacity, certificates::Authorities, hash, secret_data, service, set, token, yaml,
 };
 use crate::args::Images;
 use jiff::Timestamp;
@@ -94,11 +94,32 @@ impl Config {
     }
 }
 
+/// Key of [`admission_key`] in the Secret.
+const ADMISSION_KEY: &str = "admission.key";
+
+/// What the nested API server shows the virtual kubelet when it asks about pods: what is there, or something new that nobody can guess.
+pub fn admission_key(present: Option<&DynamicObject>) -> Result<String, getrandom::Error> {
+    match present.and_then(|present| secret_data(present).remove(ADMISSION_KEY)) {
+        Some(key) if !key.is_empty() => Ok(key),
+        _ => token::generate(),
+    }
+}
+
+/// The URL at which the virtual kubelet is asked.
+pub fn admission_url(address: IpAddr, key: &str) -> String {
+    let host = match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    format!("https://{host}:{}/admission/{key}", service::KUBELET_PORT)
+}
+
 /// The Secret with configuration and certificates. Present certificates that are right are kept.
 pub fn secret(
     site: &Site,
     config: &Config,
     authorities: &Authorities,
+    admission_key: &str,
     present: Option<&DynamicObject>,
     now: Timestamp,
 ) -> Result<Manifest, Error> {
@@ -129,6 +150,7 @@ pub fn secret(
         ("client.key".to_owned(), client.key),
         ("tls.crt".to_owned(), serving.certificate),
         ("tls.key".to_owned(), serving.key),
+        (ADMISSION_KEY.to_owned(), admission_key.to_owned()),
     ]);
     Ok(Manifest::secret(site, site.names().agent_config(), component::KUBELET, &data))
 }
@@ -342,11 +364,15 @@ mod tests {
     fn certificates_are_reissued_only_when_they_must() {
         let authorities = Authorities::read(&generate("dev").unwrap()).unwrap();
         let now = Timestamp::now();
-        let first = secret(&site(), &config("10.43.0.6"), &authorities, None, now).unwrap();
+        let first = secret(&site(), &config("10.43.0.6"), &authorities, "key", None, now).unwrap();
         let stored = serde_json::from_value(first.object.clone()).unwrap();
-        assert_eq!(secret(&site(), &config("10.43.0.6"), &authorities, Some(&stored), now).unwrap(), first);
+        assert_eq!(
+            secret(&site(), &config("10.43.0.6"), &authorities, "key", Some(&stored), now).unwrap(),
+            first
+        );
 
-        let moved = data(&secret(&site(), &config("10.43.0.9"), &authorities, Some(&stored), now).unwrap());
+        let moved =
+            data(&secret(&site(), &config("10.43.0.9"), &authorities, "key", Some(&stored), now).unwrap());
         assert_ne!(moved["tls.crt"], data(&first)["tls.crt"]);
         assert_eq!(moved["client.crt"], data(&first)["client.crt"]);
         assert_eq!(
@@ -356,9 +382,22 @@ mod tests {
 
         let later = now + jiff::SignedDuration::from_hours(24 * 300);
         let renewed =
-            data(&secret(&site(), &config("10.43.0.6"), &authorities, Some(&stored), later).unwrap());
+            data(&secret(&site(), &config("10.43.0.6"), &authorities, "key", Some(&stored), later).unwrap());
         assert_ne!(renewed["client.key"], data(&first)["client.key"]);
         assert_ne!(renewed["tls.key"], data(&first)["tls.key"]);
+    }
+
+    #[test]
+    fn the_key_of_admission_stays_and_cannot_be_guessed() {
+        let authorities = Authorities::read(&generate("dev").unwrap()).unwrap();
+        let key = admission_key(None).unwrap();
+        assert!(key.len() == 32 && key != admission_key(None).unwrap());
+        let stored =
+            secret(&site(), &config("10.43.0.6"), &authorities, &key, None, Timestamp::now()).unwrap();
+        let stored = serde_json::from_value(stored.object).unwrap();
+        assert_eq!(admission_key(Some(&stored)).unwrap(), key);
+        assert_eq!(admission_url("10.43.0.6".parse().unwrap(), "k"), "https://10.43.0.6:10250/admission/k");
+        assert_eq!(admission_url("fd00::6".parse().unwrap(), "k"), "https://[fd00::6]:10250/admission/k");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod config;
 pub mod kubeconfig;
 pub mod kubelet;
 pub mod nodes;
+pub mod policy;
 pub mod server;
 pub mod service;
 pub mod token;

@@ -1,7 +1,7 @@
 //! The task that follows one nested cluster.
 
 use super::classes::{self, Classes};
-use super::{Health, Report, access, priority_classes};
+use super::{Health, Report, access, admission, priority_classes};
 use crate::cluster::build::certificates::Authorities;
 use crate::cluster::build::{Site, base64};
 use crate::cluster::plan::Addresses;
@@ -43,6 +43,8 @@ pub struct Target {
     node: String,
     mirrors: bool,
     authorities: Arc<Authorities>,
+    /// Where the nested API server asks about pods.
+    pub(super) admission: Option<String>,
     site: Site,
     sync: SyncConfig,
     host: Option<Client>,
@@ -57,6 +59,7 @@ impl Target {
             node: site.names().node(),
             mirrors: false,
             authorities: Arc::new(authorities),
+            admission: None,
             site: site.clone(),
             sync: SyncConfig::default(),
             host: None,
@@ -67,6 +70,17 @@ impl Target {
     #[must_use]
     pub fn exchanging(self, sync: SyncConfig, host: Client) -> Self {
         Self { sync, host: Some(host), ..self }
+    }
+
+    /// The same, with this URL at which the nested API server asks the virtual kubelet about pods.
+    #[must_use]
+    pub fn asking(self, admission: String) -> Self {
+        Self { admission: Some(admission), ..self }
+    }
+
+    /// Certificate of the authority behind the nested API server and the virtual kubelet.
+    pub(super) fn server_ca(&self) -> &str {
+        self.authorities.server.certificate_pem()
     }
 
     /// The same, with nodes that mirror the host's if `mirrors`.
@@ -108,6 +122,7 @@ impl PartialEq for Target {
         self.endpoint == other.endpoint
             && self.node == other.node
             && self.mirrors == other.mirrors
+            && self.admission == other.admission
             && self.sync == other.sync
             && certificates(self) == certificates(other)
     }
@@ -130,12 +145,17 @@ pub(super) async fn follow(
             health.api = report.clone();
         });
     };
-    let report_node = |report: Report| publish(&move |health: &mut Health| health.node = report.clone());
+    let is_well = tokio::sync::watch::Sender::new(false);
+    let report_node = |report: Report| {
+        is_well.send_if_modified(|was| std::mem::replace(was, report.ok) != report.ok);
+        publish(&move |health: &mut Health| health.node = report.clone());
+    };
     loop {
         let client = until_ready(&target, &recheck, &report_api).await;
         tokio::select! {
             () = follow_nodes(client.clone(), &target, &report_node) => {}
             () = classes::offer(client.clone(), classes.clone(), &target.sync) => {}
+            () = admission::keep(client.clone(), &target, is_well.subscribe()) => {}
             () = copy_priorities(&target, client, classes.clone()) => {}
             () = recheck.notified() => {}
         }

@@ -143,6 +143,22 @@ pub fn mutable(translated: &Value) -> Value {
     json!({"metadata": {"labels": translated["metadata"]["labels"]}, "spec": spec})
 }
 
+/// What of the spec in [`mutable`] is not in `before`, which was carried over already: what did not change may have got a digest in the host,
+/// which must not be taken away.
+pub fn changed(before: &Value, wanted: &Value) -> Value {
+    let mut changed = wanted.clone();
+    if let Some(fields) = changed.as_object_mut() {
+        fields.retain(|field, value| match (value.as_array_mut(), before[field].as_array()) {
+            (Some(containers), Some(before)) => {
+                containers.retain(|container| !before.contains(container));
+                !containers.is_empty()
+            }
+            _ => *value != before[field],
+        });
+    }
+    changed
+}
+
 /// The amounts of a pod's containers, as the host pod's `resize` subresource takes them. In-place resize is KEP-1287.
 pub fn amounts(translated: &Value) -> Value {
     let amounts = |list: &str| -> Vec<Value> {

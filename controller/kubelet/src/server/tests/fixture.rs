@@ -1,6 +1,8 @@
 //! The server under test, with everything around it.
 
 use super::caller::Caller;
+use crate::admission::{Admission, Key};
+use crate::cache::Cache;
 use crate::server::{Directory, HostPod, Parts, State, serve};
 use crate::usage::ledger::Running;
 use crate::usage::source::Source;
@@ -28,7 +30,12 @@ pub(super) const LIMIT: Duration = Duration::from_secs(120);
 /// What the "burst" pod says: more than all buffers on the way hold.
 pub(super) const BURST: usize = 3 << 20;
 
+/// What must be known to ask about pods.
+pub(super) const KEY: &str = "0123456789abcdef";
+
 pub(super) struct Fixture {
+    /// What the controller tells of the policy.
+    pub(super) told: Cache,
     pub(super) address: SocketAddr,
     pub(super) server_ca: Authority,
     pub(super) client_ca: Authority,
@@ -52,6 +59,8 @@ impl Fixture {
         let to_host = client(listen(host_routes(host.clone())).await);
         let mut registry = prometheus_client::registry::Registry::default();
         crate::metrics::Metrics::register(&mut registry).count(&crate::converge::Next::Done);
+        let (admission_key, told) = (Key::default(), Cache::default());
+        admission_key.set(Some(KEY));
         let parts = Parts {
             host: to_host.clone(),
             nested: client(listen(nested_routes(nested.clone())).await),
@@ -59,6 +68,7 @@ impl Fixture {
             directory: Arc::new(Pods),
             usage: crate::usage::Usage::new(Source::new(to_host, "k3k-dev", "dev")),
             registry: Arc::new(registry),
+            admission: Admission::new("dev", admission_key, told.clone()),
         };
         let state = Arc::new(State::with_limit(parts, limit));
         let pair = server_ca.issue(&leaf("k3k-dev", None, Usage::Server)).unwrap();
@@ -69,7 +79,7 @@ impl Fixture {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(serve(listener, state.clone(), shutdown.clone()));
-        Self { address, server_ca, client_ca, host, nested, state, shutdown, served }
+        Self { told, address, server_ca, client_ca, host, nested, state, shutdown, served }
     }
 
     /// The certificate of `user`, as the nested client authority issues it.
