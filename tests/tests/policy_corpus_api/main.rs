@@ -1,0 +1,227 @@
+//! The corpus of ways around a policy, sent to a real API server: with the webhook, and with what holds without it.
+
+mod complete;
+mod exceptions;
+mod host;
+mod outcome;
+mod plan;
+
+use anyhow::{Context, Result, ensure};
+use exceptions::{Exception, of_the_floor, with_the_webhook};
+use futures::{StreamExt, TryStreamExt, stream};
+use host::Host;
+use http::Method;
+use k3k_api::labels;
+use k3k_tests::corpus::{Corpus, Expect};
+use k3k_tests::wait;
+use outcome::{By, check, refused_by};
+use plan::Plan;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+/// How many requests are made at a time.
+const AT_A_TIME: usize = 8;
+
+#[tokio::test]
+#[ignore = "needs target/lab/bin/k3s: make test"]
+async fn what_is_tried_comes_out_as_it_should() -> Result<()> {
+    let corpus = Corpus::read()?;
+    let host = Host::start(&policies(&corpus)?).await?;
+    let plans = prepared(&corpus, &host).await?;
+    let webhook = host.install().await?;
+    wait_until(&host, "the webhook is asked", By::Webhook).await?;
+
+    let (mut seen, mut wrong) = (BTreeMap::new(), Vec::new());
+    let mut answers = stream::iter(&plans)
+        .map(async |plan| {
+            let answer =
+                host.ask(Some(&plan.caller), plan.method.clone(), &plan.path, plan.body.as_ref()).await;
+            (plan, answer)
+        })
+        .buffer_unordered(AT_A_TIME);
+    while let Some((plan, answer)) = answers.next().await {
+        let answer = answer.with_context(|| plan.case.label.clone())?;
+        *seen.entry(refused_by(&plan.case, &answer)).or_insert(0) += 1;
+        if let Err(error) = check(plan.entry, &plan.case, &answer) {
+            wrong.push((plan, error.to_string()));
+        }
+    }
+    say(&format!("with the webhook: {} requests, refused by {seen:?}", plans.len()))?;
+    let with = compared(wrong, with_the_webhook());
+
+    host.only_the_floor().await?;
+    drop(webhook);
+    wait_until(&host, "the webhook is not asked any more", By::Floor).await?;
+    let (mut seen, mut wrong) = (BTreeMap::new(), Vec::new());
+    let mut answers = stream::iter(&plans)
+        .map(async |plan| {
+            let mut body = plan.body.clone();
+            if plan.case.expect == Expect::Mutate {
+                mutated(&mut body, plan.entry.mutated.as_ref(), plan.entry.container.is_some());
+            }
+            let answer = host.ask(Some(&plan.caller), plan.method.clone(), &plan.path, body.as_ref()).await;
+            (plan, answer)
+        })
+        .buffer_unordered(AT_A_TIME);
+    while let Some((plan, answer)) = answers.next().await {
+        let answer = answer.with_context(|| plan.case.label.clone())?;
+        let by = refused_by(&plan.case, &answer);
+        *seen.entry(by).or_insert(0) += 1;
+        let claimed = plan.case.expect == Expect::Deny && plan.entry.floor.iter().any(|floor| floor == "vap");
+        if claimed && by != By::Floor {
+            wrong.push((plan, format!("{by:?} {}", answer.message())));
+        } else if plan.case.expect != Expect::Deny && by == By::Floor {
+            wrong.push((plan, format!("refused: {}", answer.message())));
+        }
+    }
+    say(&format!("without it: {} requests, refused by {seen:?}", plans.len()))?;
+    let without = compared(wrong, of_the_floor());
+    ensure!(
+        with.is_empty() && without.is_empty(),
+        "with the webhook:\n{}\n\nwithout:\n{}",
+        with.join("\n"),
+        without.join("\n")
+    );
+    Ok(())
+}
+
+/// The policies of the corpus, with times that are still to come where they were when it was written.
+fn policies(corpus: &Corpus) -> Result<Vec<(String, Value)>> {
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    let all = corpus.policies.iter().map(|(name, spec)| {
+        let text = spec
+            .to_string()
+            .replace("2027-01-31T00:00:00Z", &soon.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        Ok((name.clone(), serde_json::from_str(&text)?))
+    });
+    all.chain([Ok(("lax".to_owned(), json!({})))]).collect()
+}
+
+/// Every case as a request, with everything there that has to be: nobody has objected so far.
+async fn prepared<'a>(corpus: &'a Corpus, host: &Host) -> Result<Vec<Plan<'a>>> {
+    let mut plans = Vec::new();
+    for entry in corpus.entries.iter().filter(|entry| entry.elsewhere.is_none()) {
+        for case in corpus.cases(entry)? {
+            plans.push(Plan::new(corpus, entry, case, plans.len())?);
+        }
+    }
+    let namespaces: BTreeMap<&str, &str> = plans
+        .iter()
+        .filter(|plan| plan.needs_namespace())
+        .map(|plan| (plan.namespace.as_str(), plan.entry.policy()))
+        .chain([("asked", "none")])
+        .collect();
+    let of = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    stream::iter(namespaces.keys())
+        .map(async |name| host.create("/api/v1/namespaces", &of(name)).await.map(drop))
+        .buffer_unordered(AT_A_TIME)
+        .try_collect::<()>()
+        .await?;
+    for account in ["default", "builder", "k3k-ca-kubelet"] {
+        for policy in ["restricted"] {
+            let object = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}});
+            host.create(&format!("/api/v1/namespaces/t-a-{policy}/serviceaccounts"), &object).await?;
+        }
+    }
+    let labelled: Vec<(String, Value)> = namespaces
+        .iter()
+        .map(|(name, policy)| {
+            let policy = match *policy {
+                "none" => Value::Null,
+                "missing" => json!("nope"),
+                "unreadable" => json!("odd"),
+                other => json!(other),
+            };
+            let labels = json!({labels::CLUSTER_NAMESPACE: "true", labels::POLICY_NAME: policy});
+            (format!("/api/v1/namespaces/{name}"), json!({"metadata": {"labels": labels}}))
+        })
+        .collect();
+    drop(namespaces);
+    let failed: Vec<String> = stream::iter(&mut plans)
+        .map(async |plan| plan.prepare(host).await.err().map(|error| format!("{error:#}")))
+        .buffer_unordered(AT_A_TIME)
+        .filter_map(async |error| error)
+        .collect()
+        .await;
+    ensure!(failed.is_empty(), "what has to be there cannot be made:\n{}", failed.join("\n"));
+    stream::iter(&labelled)
+        .map(async |(path, patch)| host.demand(Method::PATCH, path, Some(patch)).await.map(drop))
+        .buffer_unordered(AT_A_TIME)
+        .try_collect::<()>()
+        .await?;
+    Ok(plans)
+}
+
+/// An API server learns of what is registered a little after it is written.
+async fn wait_until(host: &Host, what: &str, by: By) -> Result<()> {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+                     "spec": {"hostPID": true, "containers": [{"name": "c", "image": "i"}]}});
+    let pods = "/api/v1/namespaces/asked/pods?dryRun=All";
+    let webhook = "admission webhook \"mutate.policy.k3k.io\" denied";
+    wait::until(what, async || {
+        let answer = host.ask(None, Method::POST, pods, Some(&pod)).await?;
+        let message = answer.message();
+        let floor =
+            message.contains("ValidatingAdmissionPolicy") && !message.starts_with("admission webhook");
+        Ok((if by == By::Floor { floor } else { message.starts_with(webhook) }).then_some(()))
+    })
+    .await
+}
+
+/// What the webhook would have made of it.
+fn mutated(body: &mut Option<Value>, part: Option<&Value>, is_container: bool) {
+    let (Some(body), Some(part)) = (body, part) else { return };
+    if !is_container {
+        laid_over(body, part);
+        return;
+    }
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        for container in body["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            if container["name"] == "tried" {
+                laid_over(container, part);
+            }
+        }
+    }
+}
+
+fn laid_over(whole: &mut Value, part: &Value) {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            for (key, value) in part {
+                laid_over(whole.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(whole), Value::Array(part)) if whole.len() == part.len() => {
+            whole.iter_mut().zip(part).for_each(|(whole, part)| laid_over(whole, part));
+        }
+        (whole, part) => part.clone_into(whole),
+    }
+}
+
+/// What came out otherwise than it should and is in no table, and what is in a table and came out as it should.
+fn compared(wrong: Vec<(&Plan<'_>, String)>, table: &[Exception]) -> Vec<String> {
+    let listed: BTreeSet<&str> = table.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
+    let mut found = BTreeSet::new();
+    let mut lines = Vec::new();
+    for (plan, error) in wrong {
+        // Listed by its id, or, where it is the template only that is not valid, by that.
+        let kind = if plan.case.label.contains(" as a ") { "template" } else { "pod" };
+        let id = plan.entry.id.as_str();
+        let listed = listed.iter().find(|name| {
+            name.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.strip_prefix(' ') == Some(kind))
+        });
+        if let Some(id) = listed {
+            found.insert(*id);
+        } else {
+            lines.push(format!("{} [{} {}]: {error}", plan.case.label, plan.entry.caller, plan.path));
+        }
+    }
+    lines.sort();
+    lines.extend(listed.difference(&found).map(|id| format!("{id} is listed, and came out as it should")));
+    lines
+}
+
+fn say(line: &str) -> Result<()> {
+    Ok(writeln!(std::io::stderr(), "{line}")?)
+}
