@@ -24,7 +24,8 @@ pub(crate) struct Plan<'a> {
 impl<'a> Plan<'a> {
     pub(crate) fn new(corpus: &Corpus, entry: &'a Entry, case: Case, number: usize) -> Result<Self> {
         let is_namespace = case.resource == "namespaces";
-        let on_pod = matches!(case.sub_resource.as_str(), "eviction" | "binding");
+        let on_pod =
+            matches!(case.sub_resource.as_str(), "eviction" | "binding") || case.resource == "bindings";
         let facts = &entry.facts;
         let own = case.old.is_some()
             || is_namespace
