@@ -36,8 +36,5 @@ pub(crate) fn with_the_webhook() -> &'static [Exception] {
 
 /// Without it.
 pub(crate) fn of_the_floor() -> &'static [Exception] {
-    &[
-        ("the API server drops fields of what is not switched on", &["D03", "D03.bundle"]),
-        ("the floor does not look at types of Services", &["H01", "H01.later", "H01.nodePort"]),
-    ]
+    &[("the API server drops fields of what is not switched on", &["D03", "D03.bundle"])]
 }

@@ -9,7 +9,7 @@ mod plan;
 use anyhow::{Context, Result, ensure};
 use exceptions::{Exception, of_the_floor, with_the_webhook};
 use futures::{StreamExt, TryStreamExt, stream};
-use host::Host;
+use host::{Caller, Host};
 use http::Method;
 use k3k_api::labels;
 use k3k_tests::corpus::{Corpus, Expect};
@@ -30,7 +30,7 @@ async fn what_is_tried_comes_out_as_it_should() -> Result<()> {
     let host = Host::start(&policies(&corpus)?).await?;
     let plans = prepared(&corpus, &host).await?;
     let webhook = host.install().await?;
-    wait_until(&host, "the webhook is asked", By::Webhook).await?;
+    wait_until_asked(&host, true).await?;
 
     // What the webhook makes of what it changes.
     let mut made = BTreeMap::new();
@@ -59,7 +59,7 @@ async fn what_is_tried_comes_out_as_it_should() -> Result<()> {
 
     host.only_the_floor().await?;
     drop(webhook);
-    wait_until(&host, "the webhook is not asked any more", By::Floor).await?;
+    wait_until_asked(&host, false).await?;
     let (mut seen, mut wrong) = (BTreeMap::new(), Vec::new());
     let mut answers = stream::iter(&plans)
         .map(async |plan| {
@@ -163,20 +163,37 @@ async fn prepared<'a>(corpus: &'a Corpus, host: &Host) -> Result<Vec<Plan<'a>>> 
     Ok(plans)
 }
 
-/// An API server learns of what is registered a little after it is written.
-async fn wait_until(host: &Host, what: &str, by: By) -> Result<()> {
+/// An API server learns of what is registered a little after it is written, and of each on its own.
+async fn wait_until_asked(host: &Host, with_webhook: bool) -> Result<()> {
+    let caller = Caller::new("jane".to_owned(), Vec::new());
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
                      "spec": {"hostPID": true, "containers": [{"name": "c", "image": "i"}]}});
-    let pods = "/api/v1/namespaces/asked/pods?dryRun=All";
-    let webhook = "admission webhook \"mutate.policy.k3k.io\" denied";
-    wait::until(what, async || {
-        let answer = host.ask(None, Method::POST, pods, Some(&pod)).await?;
-        let message = answer.message();
-        let floor =
-            message.contains("ValidatingAdmissionPolicy") && !message.starts_with("admission webhook");
-        Ok((if by == By::Floor { floor } else { message.starts_with(webhook) }).then_some(()))
-    })
-    .await
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "p", "labels": {"k3k.io/clusterName": "ca"}}});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "p"},
+                         "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+    let token = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"});
+    let label = json!({"metadata": {"labels": {"k3k.io/x": "z"}}});
+    let of_pods =
+        if with_webhook { "admission webhook \"mutate.policy.k3k.io\" denied" } else { "'k3k-floor-pods'" };
+    let bound = "/api/v1/namespaces/t-a-restricted";
+    for (path, method, body, by) in [
+        ("/api/v1/namespaces/asked/pods".to_owned(), Method::POST, &pod, of_pods),
+        (format!("{bound}/pods"), Method::POST, &pod, of_pods),
+        (format!("{bound}/secrets"), Method::POST, &secret, "'k3k-floor-guard'"),
+        (format!("{bound}/services"), Method::POST, &service, "'k3k-floor-services'"),
+        (format!("{bound}/serviceaccounts/k3k-ca-kubelet/token"), Method::POST, &token, "'k3k-floor-ways'"),
+        (bound.to_owned(), Method::PATCH, &label, "'k3k-floor-namespaces'"),
+    ] {
+        let path = format!("{path}?dryRun=All");
+        let asked = wait::until(by, async || {
+            let answer = host.ask(Some(&caller), method.clone(), &path, Some(body)).await?;
+            let by_webhook = answer.message().starts_with("admission webhook");
+            Ok((answer.message().contains(by) && by_webhook == by.starts_with("admission webhook"))
+                .then_some(()))
+        });
+        asked.await?;
+    }
+    Ok(())
 }
 
 /// What came out otherwise than it should and is in no table, and what is in a table and came out as it should.
