@@ -206,10 +206,12 @@ impl Decision {
         Self { patch: patch.filter(|_| !self.denied), ..self }
     }
 
-    /// The same without the guards: they are not for administrators.
+    /// The same without the guards: they are not for administrators, except for the one of policies, which they alone write.
     #[must_use]
     pub fn without_guards(self) -> Self {
-        let violations = self.violations.into_iter().filter(|violation| !violation.is_guard()).collect();
+        let stays =
+            |violation: &Violation| !violation.is_guard() || violation.rule == k3k_policy::rules::POLICY;
+        let violations = self.violations.into_iter().filter(stays).collect();
         Self { policy: self.policy, patch: self.patch, ..Self::of(violations) }
     }
 

@@ -23,6 +23,8 @@ pub struct Policy {
     modes: BTreeMap<String, EnforcementMode>,
     exemptions: Vec<(Timestamp, Exemption)>,
     pins: HashMap<(String, String, String), String>,
+    /// The hosts of the allowed registries, as hosts are compared.
+    hosts: Vec<String>,
     /// The most that a pod may use, by resource.
     pub(crate) most: BTreeMap<String, Quantity>,
     // What the sections say; empty where there is none.
@@ -131,6 +133,7 @@ impl Policy {
             modes,
             exemptions,
             pins,
+            hosts: images.allowed_registries.iter().map(|registry| normal_host(&registry.host)).collect(),
             most,
             pod_security,
             images,
@@ -205,11 +208,13 @@ impl Policy {
     /// The entry of the policy under which `image` is allowed, if registries are named at all.
     pub fn registry(&self, image: &ImageReference) -> Option<&AllowedRegistry> {
         let host = host_of(image);
-        self.images.allowed_registries.iter().find(|registry| {
-            normal_host(&registry.host) == host
+        let listed = self.images.allowed_registries.iter().zip(&self.hosts);
+        let found = listed.into_iter().find(|(registry, normal)| {
+            **normal == host
                 && (registry.repositories.is_empty()
                     || registry.repositories.iter().any(|allowed| glob::path(allowed, &image.repository)))
-        })
+        });
+        found.map(|(registry, _)| registry)
     }
 
     /// Whether the policy itself names `image`, with no other digest than the one it says.

@@ -9,6 +9,7 @@ use crate::rules::REFERENCES;
 use crate::violation::Violation;
 use k3k_api::{labels, names};
 use serde_json::Value;
+use std::fmt;
 
 /// Everything that a pod names.
 pub(super) fn pod(question: &Question<'_>) -> Vec<Violation> {
@@ -25,7 +26,7 @@ pub(super) fn pod(question: &Question<'_>) -> Vec<Violation> {
     let own_secret = annotation(pod, labels::VIRTUAL_UID).map(|uid| names::prefixed(&["pod", uid]));
     let mut named = Vec::new();
     if let Some(spec) = pod.get("spec") {
-        collect(spec, "spec", &mut named);
+        collect(spec, At::Root("spec"), &mut named);
     }
     let mut found: Vec<Violation> = named
         .into_iter()
@@ -106,7 +107,7 @@ pub(super) fn ingress(question: &Question<'_>) -> Vec<Violation> {
     };
     let mut named = Vec::new();
     if let Some(spec) = ingress.get("spec") {
-        collect(spec, "spec", &mut named);
+        collect(spec, At::Root("spec"), &mut named);
     }
     named
         .into_iter()
@@ -169,14 +170,14 @@ fn is_control_plane(name: &str) -> bool {
 }
 
 /// Every name of an object that `value` refers to, with its field.
-fn collect<'a>(value: &'a Value, path: &str, named: &mut Vec<(String, &'a str)>) {
+fn collect<'a>(value: &'a Value, path: At<'_>, named: &mut Vec<(String, &'a str)>) {
     match value {
         Value::Object(map) => {
             for (key, inner) in map {
-                let at = format!("{path}.{key}");
+                let at = At::Key(&path, key);
                 match (key.as_str(), inner) {
                     ("secretName" | "claimName", Value::String(name)) if !name.is_empty() => {
-                        named.push((at, name));
+                        named.push((at.to_string(), name));
                     }
                     (
                         "configMap"
@@ -195,7 +196,7 @@ fn collect<'a>(value: &'a Value, path: &str, named: &mut Vec<(String, &'a str)>)
                         {
                             named.push((format!("{at}.name"), name));
                         }
-                        collect(inner, &at, named);
+                        collect(inner, at, named);
                     }
                     ("imagePullSecrets", Value::Array(list)) => {
                         for (index, one) in list.iter().enumerate() {
@@ -212,16 +213,34 @@ fn collect<'a>(value: &'a Value, path: &str, named: &mut Vec<(String, &'a str)>)
                         | "volumeAttributes" | "metadata",
                         _,
                     ) => {}
-                    _ => collect(inner, &at, named),
+                    _ => collect(inner, at, named),
                 }
             }
         }
         Value::Array(list) => {
             for (index, one) in list.iter().enumerate() {
-                collect(one, &format!("{path}[{index}]"), named);
+                collect(one, At::Index(&path, index), named);
             }
         }
         _ => {}
+    }
+}
+
+/// A field's path, written out only when somebody has to be told: most pods have thousands of fields, and nothing is wrong with any.
+#[derive(Clone, Copy)]
+enum At<'p> {
+    Root(&'p str),
+    Key(&'p At<'p>, &'p str),
+    Index(&'p At<'p>, usize),
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(name) => out.write_str(name),
+            Self::Key(parent, key) => write!(out, "{parent}.{key}"),
+            Self::Index(parent, index) => write!(out, "{parent}[{index}]"),
+        }
     }
 }
 

@@ -8,31 +8,31 @@ use k3k_api::image::ImageReference;
 use k3k_api::v1beta1::policy::{DigestRule, OnResolveFailure};
 
 /// An image somewhere in a pod.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Used<'a> {
-    /// The text.
-    pub(crate) image: &'a str,
-    /// The pull policy beside it.
-    pub(crate) pull_policy: Option<&'a str>,
+struct Used<'a> {
+    /// What it belongs to.
+    path: String,
+    /// The fields of the image and of its pull policy there.
+    keys: (&'static str, &'static str),
+    image: &'a str,
+    pull_policy: Option<&'a str>,
 }
 
-/// Every image of a pod: of every list of containers, and of image volumes, each with the path of its field, and that of its pull policy.
-pub(crate) fn images<'s>(subject: &'s Subject<'_>) -> Vec<(String, String, Used<'s>)> {
-    let of_containers = subject.containers().map(|container| {
-        (
-            format!("{}.image", container.path),
-            format!("{}.imagePullPolicy", container.path),
-            Used { image: container.image, pull_policy: container.pull_policy },
-        )
+/// Every image of a pod: of every list of containers, and of image volumes.
+fn images<'s>(subject: &'s Subject<'_>) -> Vec<Used<'s>> {
+    let of_containers = subject.containers().map(|container| Used {
+        path: container.path,
+        keys: ("image", "imagePullPolicy"),
+        image: container.image,
+        pull_policy: container.pull_policy,
     });
     let of_volumes = subject.spec.volumes.iter().flatten().enumerate().filter_map(|(index, volume)| {
         let source = volume.image.as_ref()?;
-        let at = format!("spec.volumes[{index}].image");
-        let used = Used {
+        Some(Used {
+            path: format!("spec.volumes[{index}].image"),
+            keys: ("reference", "pullPolicy"),
             image: source.reference.as_deref().unwrap_or_default(),
             pull_policy: source.pull_policy.as_deref(),
-        };
-        Some((format!("{at}.reference"), format!("{at}.pullPolicy"), used))
+        })
     });
     of_containers.chain(of_volumes).collect()
 }
@@ -44,9 +44,9 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
         return Vec::new();
     }
     let mut found = Vec::new();
-    for (field, pull_field, used) in images(subject) {
+    for used in images(subject) {
         if policy.digest() != DigestRule::Off || !policy.images.allowed_registries.is_empty() {
-            found.extend(image(policy, field, used.image));
+            found.extend(image(policy, &|| format!("{}.{}", used.path, used.keys.0), used.image));
         }
         if let Some(wanted) = policy.images.pull_policy {
             // IfNotPresent is the least that is asked for: a pod that wants more of the registry may.
@@ -56,7 +56,7 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
                     used.pull_policy.map_or_else(|| "not set".to_owned(), |value| format!("{value:?}"));
                 found.push(Violation::of(
                     rules::PULL_POLICY,
-                    pull_field,
+                    format!("{}.{}", used.path, used.keys.1),
                     &value,
                     &policy.title(),
                     &format!("only {:?}", wanted.as_str()),
@@ -67,8 +67,7 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
     found
 }
 
-fn image(policy: &Policy, field: String, text: &str) -> Vec<Violation> {
-    let title = policy.title();
+fn image(policy: &Policy, field: &dyn Fn() -> String, text: &str) -> Vec<Violation> {
     // A template may leave it out; a pod without an image fails in Kubernetes itself.
     if text.is_empty() {
         return Vec::new();
@@ -77,6 +76,7 @@ fn image(policy: &Policy, field: String, text: &str) -> Vec<Violation> {
         Ok(reference) => reference,
         // Of what cannot be read neither can be said.
         Err(error) => {
+            let field = field();
             let digest = (policy.digest() != DigestRule::Off).then_some(rules::DIGEST);
             let registries = (!policy.images.allowed_registries.is_empty()).then_some(rules::REGISTRIES);
             let broken = digest.into_iter().chain(registries);
@@ -106,9 +106,9 @@ fn image(policy: &Policy, field: String, text: &str) -> Vec<Violation> {
             .collect();
         found.push(Violation::of(
             rules::REGISTRIES,
-            field.clone(),
+            field(),
             &format!("{text:?}"),
-            &title,
+            &policy.title(),
             &any_of(&allowed),
         ));
     }
@@ -129,7 +129,13 @@ fn image(policy: &Policy, field: String, text: &str) -> Vec<Violation> {
                 == Some(OnResolveFailure::Admit);
         if !admitted {
             let allowed = format!("only images with a digest: {remedy}, such as {}", example(&reference));
-            found.push(Violation::of(rules::DIGEST, field, &format!("{text:?}"), &title, &allowed));
+            found.push(Violation::of(
+                rules::DIGEST,
+                field(),
+                &format!("{text:?}"),
+                &policy.title(),
+                &allowed,
+            ));
         }
     }
     found

@@ -8,6 +8,7 @@ use k3k_api::quantity::Quantity;
 use k3k_api::v1beta1::policy::RequiredResource;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// What every pod may ask for.
 const COMMON: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
@@ -47,23 +48,40 @@ fn count(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
 
 /// Amounts, with their fields.
 fn amounts<'s>(
-    path: &str,
+    path: &Rc<str>,
     resources: &'s k8s_openapi::api::core::v1::ResourceRequirements,
-) -> Vec<(String, &'s str, &'s Text)> {
+) -> Vec<Asked<'s>> {
     let lists = [("requests", &resources.requests), ("limits", &resources.limits)];
     lists
         .into_iter()
         .flat_map(|(list, amounts)| amounts.iter().flatten().map(move |(name, amount)| (list, name, amount)))
-        .map(|(list, name, amount)| (format!("{path}.resources.{list}[{name}]"), name.as_str(), amount))
+        .map(|(list, name, amount)| Asked { path: path.clone(), list, name, amount })
         .collect()
 }
 
-fn all<'s>(subject: &'s Subject<'_>) -> Vec<(String, &'s str, &'s Text)> {
+/// An amount, and where it is; the field is written out only for who has to be told.
+struct Asked<'s> {
+    path: Rc<str>,
+    list: &'static str,
+    name: &'s str,
+    amount: &'s Text,
+}
+
+impl Asked<'_> {
+    fn field(&self) -> String {
+        format!("{}.resources.{}[{}]", self.path, self.list, self.name)
+    }
+}
+
+fn all<'s>(subject: &'s Subject<'_>) -> Vec<Asked<'s>> {
     let mut every: Vec<_> =
-        subject.spec.resources.iter().flat_map(|resources| amounts("spec", resources)).collect();
+        subject.spec.resources.iter().flat_map(|resources| amounts(&Rc::from("spec"), resources)).collect();
     for container in subject.containers() {
         every.extend(
-            container.resources.into_iter().flat_map(|resources| amounts(&container.path, resources)),
+            container
+                .resources
+                .into_iter()
+                .flat_map(|resources| amounts(&Rc::from(container.path.as_str()), resources)),
         );
     }
     every
@@ -73,18 +91,23 @@ fn all<'s>(subject: &'s Subject<'_>) -> Vec<(String, &'s str, &'s Text)> {
 fn readable(subject: &Subject<'_>) -> Vec<Violation> {
     all(subject)
         .into_iter()
-        .filter_map(|(field, name, amount)| match Quantity::try_from(amount) {
-            Err(error) => Some(Violation::new(rules::PER_POD, field.clone(), format!("{field}: {error}"))),
+        .filter_map(|one| match Quantity::try_from(one.amount) {
+            Err(error) => {
+                let field = one.field();
+                Some(Violation::new(rules::PER_POD, field.clone(), format!("{field}: {error}")))
+            }
             Ok(quantity) if quantity.is_negative() => {
-                let message = format!("{field} is {:?}, which is less than nothing", amount.0);
+                let field = one.field();
+                let message = format!("{field} is {:?}, which is less than nothing", one.amount.0);
                 Some(Violation::new(rules::PER_POD, field, message))
             }
             Ok(quantity)
-                if name == "memory" && !quantity.is_zero() && quantity.to_integer() < LEAST_MEMORY =>
+                if one.name == "memory" && !quantity.is_zero() && quantity.to_integer() < LEAST_MEMORY =>
             {
+                let field = one.field();
                 let message = format!(
                     "{field} is {:?}, which is less than {LEAST_MEMORY} bytes; \"m\" means thousandths",
-                    amount.0
+                    one.amount.0
                 );
                 Some(Violation::new(rules::PER_POD, field, message))
             }
@@ -146,8 +169,9 @@ fn extended(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
     let Some(allowed) = &policy.resources.extended else { return Vec::new() };
     all(subject)
         .into_iter()
-        .filter(|(_, name, _)| !COMMON.contains(name) && !allowed.iter().any(|allowed| allowed == name))
-        .map(|(field, name, _)| {
+        .filter(|one| !COMMON.contains(&one.name) && !allowed.iter().any(|allowed| allowed == one.name))
+        .map(|one| {
+            let (field, name) = (one.field(), one.name);
             let others = if allowed.is_empty() {
                 "only cpu, memory and ephemeral-storage".to_owned()
             } else {
