@@ -235,8 +235,8 @@ impl Host {
         Ok(())
     }
 
-    /// Installs the chart, with a webhook on a port of this machine, which answers from when this returns.
-    pub(crate) async fn install(&self) -> Result<Webhook> {
+    /// Installs the chart, and starts a webhook on a port of this machine.
+    pub(crate) fn install(&self) -> Result<Webhook> {
         let port = free_port()?;
         let mut objects = chart::objects(NAMESPACE)?;
         for object in &mut objects {

@@ -29,7 +29,7 @@ async fn what_is_tried_comes_out_as_it_should() -> Result<()> {
     let corpus = Corpus::read()?;
     let host = Host::start(&policies(&corpus)?).await?;
     let plans = prepared(&corpus, &host).await?;
-    let webhook = host.install().await?;
+    let webhook = host.install()?;
     wait_until_asked(&host, true).await?;
 
     // What the webhook makes of what it changes.
@@ -44,9 +44,10 @@ async fn what_is_tried_comes_out_as_it_should() -> Result<()> {
         .buffer_unordered(AT_A_TIME);
     while let Some((plan, answer)) = answers.next().await {
         let answer = answer.with_context(|| plan.case.label.clone())?;
-        *seen.entry(refused_by(&plan.case, &answer)).or_insert(0) += 1;
+        let by = refused_by(&plan.case, &answer);
+        *seen.entry(by).or_insert(0) += 1;
         if let Err(error) = check(plan.entry, &plan.case, &answer) {
-            wrong.push((plan, error.to_string()));
+            wrong.push((plan, by, error.to_string()));
         } else if plan.case.expect == Expect::Mutate
             && let Some(mut body) = plan.body.clone()
         {
@@ -58,8 +59,8 @@ async fn what_is_tried_comes_out_as_it_should() -> Result<()> {
     let with = compared(wrong, with_the_webhook());
 
     host.only_the_floor().await?;
-    drop(webhook);
     wait_until_asked(&host, false).await?;
+    drop(webhook);
     let (mut seen, mut wrong) = (BTreeMap::new(), Vec::new());
     let mut answers = stream::iter(&plans)
         .map(async |plan| {
@@ -75,13 +76,13 @@ async fn what_is_tried_comes_out_as_it_should() -> Result<()> {
         let floor = |name: &str| plan.entry.floor.iter().any(|floor| floor == name);
         let claimed = plan.case.expect == Expect::Deny && floor("vap");
         if claimed && by != By::Floor && !(by == By::ApiServer && floor("apiserver")) {
-            wrong.push((plan, format!("{by:?} {}", answer.message())));
+            wrong.push((plan, by, format!("{by:?} {}", answer.message())));
         } else if plan.case.expect != Expect::Deny && by == By::Floor {
             // What was not changed, as no registry was there, is refused here as well.
             let is_unchanged =
                 plan.case.expect == Expect::Mutate && !made.contains_key(plan.case.label.as_str());
             if !is_unchanged {
-                wrong.push((plan, format!("refused: {}", answer.message())));
+                wrong.push((plan, by, format!("refused: {}", answer.message())));
             }
         }
     }
@@ -193,29 +194,40 @@ async fn wait_until_asked(host: &Host, with_webhook: bool) -> Result<()> {
         });
         asked.await?;
     }
-    Ok(())
+    // Nothing but the webhook refuses this.
+    let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "p"},
+                         "spec": {"ingressClassName": "nginx", "rules": [{"host": "b.example"}]}});
+    let path = "/apis/networking.k8s.io/v1/namespaces/t-a-restricted/ingresses?dryRun=All";
+    wait::until("the validating webhook is asked, or not", async || {
+        let answer = host.ask(Some(&caller), Method::POST, path, Some(&ingress)).await?;
+        let refused = answer.message().starts_with("admission webhook \"validate.policy.k3k.io\" denied");
+        Ok((refused == with_webhook && answer.status.is_success() != with_webhook).then_some(()))
+    })
+    .await
 }
 
 /// What came out otherwise than it should and is in no table, and what is in a table and came out as it should.
-fn compared(wrong: Vec<(&Plan<'_>, String)>, table: &[Exception]) -> Vec<String> {
-    let listed: BTreeSet<&str> = table.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
-    let mut found = BTreeSet::new();
-    let mut lines = Vec::new();
-    for (plan, error) in wrong {
-        // Listed by its id, or, where it is the template only that is not valid, by that.
-        let kind = if plan.case.label.contains(" as a ") { "template" } else { "pod" };
-        let id = plan.entry.id.as_str();
-        let listed = listed.iter().find(|name| {
-            name.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.strip_prefix(' ') == Some(kind))
-        });
-        if let Some(id) = listed {
-            found.insert(*id);
+fn compared(wrong: Vec<(&Plan<'_>, By, String)>, table: &[Exception]) -> Vec<String> {
+    let listed: BTreeMap<&str, By> =
+        table.iter().flat_map(|(by, _, ids)| ids.iter().map(|id| (*id, *by))).collect();
+    let (mut found, mut lines) = (BTreeSet::new(), Vec::new());
+    for (plan, by, error) in wrong {
+        // By its id, or, where only the template is not valid, by that.
+        let id = plan.entry.id.clone();
+        let id = if plan.case.label.contains(" as a ") && !listed.contains_key(id.as_str()) {
+            format!("{id} template")
+        } else {
+            id
+        };
+        if listed.get(id.as_str()) == Some(&by) {
+            found.insert(id);
         } else {
             lines.push(format!("{} [{} {}]: {error}", plan.case.label, plan.entry.caller, plan.path));
         }
     }
     lines.sort();
-    lines.extend(listed.difference(&found).map(|id| format!("{id} is listed, and came out as it should")));
+    let fine = listed.keys().filter(|id| !found.contains(**id));
+    lines.extend(fine.map(|id| format!("{id} is listed, and came out as it should")));
     lines
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn refused_by(case: &Case, answer: &Answer) -> By {
         By::Floor
     } else if message.contains(" cannot ") && answer.status == 403 {
         By::Rights
-    } else if case.operation == "CONNECT" {
+    } else if case.operation == "CONNECT" && answer.status != 403 && !message.contains("webhook") {
         // There is no kubelet that would answer.
         By::Nobody
     } else {
@@ -62,8 +62,9 @@ pub(crate) fn check(entry: &Entry, case: &Case, answer: &Answer) -> Result<()> {
                 );
                 Ok(())
             }
-            By::Rights => Ok(ensure!(floor("rbac"), "RBAC: {message}")),
-            By::ApiServer => Ok(ensure!(floor("apiserver"), "API server: {message}")),
+            By::Rights if floor("rbac") => Ok(()),
+            By::ApiServer if floor("apiserver") => Ok(()),
+            By::Rights | By::ApiServer => bail!("{by:?}: {message}"),
         };
     }
     ensure!(by == By::Nobody, "refused by {by:?}: {message}");
