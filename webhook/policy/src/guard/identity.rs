@@ -3,7 +3,7 @@
 use crate::question::{Operation, Question, Requester, label};
 use crate::rules::{LABELS, OWNERSHIP};
 use crate::violation::Violation;
-use k3k_api::labels;
+use k3k_api::{labels, names};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,8 +45,9 @@ fn reserved(question: &Question<'_>) -> Vec<Violation> {
             object.and_then(|object| label(object, labels::CLUSTER_NAME)).map(str::to_owned)
         };
         let (now, before) = (of(question.object), of(question.old));
-        let foreign =
-            now.as_deref() != Some(cluster) || (question.old.is_some() && before.as_deref() != Some(cluster));
+        let took_over =
+            question.old.is_some_and(|old| before.as_deref() != Some(cluster) && !is_stray(old, cluster));
+        let foreign = now.as_deref() != Some(cluster) || took_over;
         if foreign {
             let field = format!("metadata.labels[{}]", labels::CLUSTER_NAME);
             let message = format!(
@@ -112,6 +113,18 @@ fn metadata<'a>(object: &'a Value, place: &str, found: &mut BTreeMap<Key, &'a Va
     }
 }
 
+/// Whether `old` is a copy of `cluster` whose labels somebody took away: its annotations, which nobody but k3k writes, say what it stands for,
+/// and its name is made of that and of the cluster.
+fn is_stray(old: &Value, cluster: &str) -> bool {
+    let noted = |key: &str| crate::question::annotation(old, key);
+    let name = old.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let translated = noted(labels::VIRTUAL_NAMESPACE)
+        .zip(noted(labels::VIRTUAL_NAME))
+        .is_some_and(|(namespace, of)| names::translated(cluster, namespace, of) == name);
+    let of_a_pod = noted(labels::VIRTUAL_UID).is_some_and(|uid| names::prefixed(&["pod", uid]) == name);
+    label(old, labels::CLUSTER_NAME).is_none() && (translated || of_a_pod)
+}
+
 /// Objects of a control plane, and of other clusters.
 fn owned(question: &Question<'_>) -> Vec<Violation> {
     let Some(old) = question.old else { return Vec::new() };
@@ -136,6 +149,7 @@ fn owned(question: &Question<'_>) -> Vec<Violation> {
     if let Requester::Kubelet { cluster } = question.requester
         && question.operation == Operation::Delete
         && label(old, labels::CLUSTER_NAME) != Some(cluster)
+        && !is_stray(old, cluster)
     {
         let message =
             format!("the object is not of cluster {cluster:?}, whose virtual kubelet wants to delete it");
