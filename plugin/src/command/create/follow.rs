@@ -87,8 +87,9 @@ pub(crate) fn state(cluster: &Cluster) -> State {
     let kubelets = ready.message.contains(&ClusterNames(name).kubelet());
     let step = if kubelets { Step::Kubelet } else { step_of(&ready.reason) };
     let text = if ready.message.is_empty() { ready.reason.clone() } else { ready.message.clone() };
-    // Pending means: not accepted as it stands.
-    if status.phase == Phase::Pending || (ready.reason == reason::IMAGE_PULL_FAILED && no_such_image(&text)) {
+    // Pending means: not accepted as it stands. What its policy asks for comes by itself.
+    let refused = status.phase == Phase::Pending && ready.reason != reason::POLICY_NOT_IN_FORCE;
+    if refused || (ready.reason == reason::IMAGE_PULL_FAILED && no_such_image(&text)) {
         State::Stuck(step, text)
     } else {
         State::Waiting(step, text)
@@ -316,5 +317,7 @@ mod tests {
     fn what_is_not_accepted_is_not_waited_for() {
         let stuck = state(&cluster(&status("Pending", "False", reason::VALIDATION_FAILED, 2)));
         assert_eq!(stuck, State::Stuck(Step::Objects, "m".into()));
+        let waiting = state(&cluster(&status("Pending", "False", reason::POLICY_NOT_IN_FORCE, 2)));
+        assert_eq!(waiting, State::Waiting(Step::Objects, "m".into()), "the policy is on its way");
     }
 }
