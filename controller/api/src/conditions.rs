@@ -11,6 +11,9 @@ pub const API_READY: &str = "APIReady";
 /// Type: the virtual node is Ready in the nested cluster.
 pub const NODE_READY: &str = "NodeReady";
 
+/// Type: the nested API is reached from outside the host, as `spec.expose` asks. Only there when it asks.
+pub const EXPOSED: &str = "Exposed";
+
 /// Type, of a policy: it can be followed as it is written.
 pub const ACCEPTED: &str = "Accepted";
 /// Type, of a policy: what Kubernetes itself enforces of it is in all of its namespaces.
@@ -19,6 +22,22 @@ pub const NATIVE_OBJECTS_READY: &str = "NativeObjectsReady";
 pub const ISOLATED: &str = "Isolated";
 /// Type, of a policy: every replica of the webhook decides by it.
 pub const ENFORCED: &str = "Enforced";
+
+/// Reasons of [`EXPOSED`].
+pub mod exposed_reason {
+    /// At a port of the host's nodes.
+    pub const NODE_PORT: &str = "NodePort";
+    /// At a load balancer.
+    pub const LOAD_BALANCER: &str = "LoadBalancer";
+    /// Through an Ingress.
+    pub const INGRESS: &str = "Ingress";
+    /// There is no address yet; the message says whose.
+    pub const ADDRESS_PENDING: &str = "AddressPending";
+    /// The host has not chosen a node port yet.
+    pub const PORT_PENDING: &str = "PortPending";
+    /// An Ingress needs a DNS name, and the spec has none.
+    pub const NAME_MISSING: &str = "NameMissing";
+}
 
 /// Reasons of a policy's conditions.
 pub mod policy_reason {

@@ -64,6 +64,8 @@ macro_rules! names {
 names! {
     /// Service in front of the nested API.
     service => "service";
+    /// Ingress in front of the nested API.
+    ingress => "ingress";
     /// Headless Service of the server StatefulSet.
     headless_service => "service-headless";
     /// StatefulSet of the servers, and its container.

@@ -1,7 +1,7 @@
 //! Events on Clusters, when something changes for their owners.
 
 use super::build::Site;
-use k3k_api::conditions::READY;
+use k3k_api::conditions::{self, EXPOSED, READY};
 use k3k_api::managers;
 use k3k_api::v1beta1::{ClusterStatus, GROUP, Phase, VERSION};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -23,7 +23,7 @@ impl Events {
     /// Tells what changed from one status to the next, if it concerns the owner. A lost event is not worth a retry:
     /// the status says the same.
     pub async fn transition(&self, site: &Site, before: &ClusterStatus, after: &ClusterStatus) {
-        let Some(event) = event(before, after) else { return };
+        let events = [event(before, after), exposure(before, after)];
         let reference = ObjectReference {
             api_version: Some(format!("{GROUP}/{VERSION}")),
             kind: Some("Cluster".to_owned()),
@@ -32,7 +32,9 @@ impl Events {
             uid: Some(site.uid.clone()),
             ..ObjectReference::default()
         };
-        self.publish(&event, &reference).await;
+        for event in events.into_iter().flatten() {
+            self.publish(&event, &reference).await;
+        }
     }
 
     /// Tells of something. A lost event is not worth a retry.
@@ -63,6 +65,24 @@ fn event(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
             new.reason
         },
         // An event's note holds at most 1 kB.
+        note: Some(new.message.chars().take(900).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    })
+}
+
+/// The event for a change of how the API is reached from outside.
+fn exposure(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
+    let told = |status: &ClusterStatus| conditions::find(&status.conditions, EXPOSED).cloned();
+    let (old, new) = (told(before), told(after)?);
+    let same = old.is_some_and(|old| old.reason == new.reason && old.message == new.message);
+    let (type_, reason) = match new.status.as_str() {
+        "True" => (EventType::Normal, "Exposed"),
+        _ => (EventType::Warning, "NotExposed"),
+    };
+    (!same).then(|| Event {
+        type_,
+        reason: reason.to_owned(),
         note: Some(new.message.chars().take(900).collect()),
         action: "Reconcile".to_owned(),
         secondary: None,

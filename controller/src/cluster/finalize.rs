@@ -61,7 +61,7 @@ async fn tell(context: &Context, site: &Site, object: &Guarded) {
 }
 
 /// Deletes one of our objects, if it is there and ours.
-async fn delete(context: &Context, site: &Site, kind: Kind, name: &str) -> Result<(), Error> {
+pub async fn delete(context: &Context, site: &Site, kind: Kind, name: &str) -> Result<(), Error> {
     let what = || format!("{kind} {name:?}");
     let api = apply::api(&context.client, site, kind);
     let object = api.get_opt(name).await.map_err(|source| Error::Read { what: what(), source })?;

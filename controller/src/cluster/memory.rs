@@ -70,6 +70,7 @@ pub fn fingerprint(context: &Context, site: &Site, cluster: &Cluster) -> u64 {
     let names = site.names();
     let owned = [
         (Kind::Service, names.service()),
+        (Kind::Ingress, names.ingress()),
         (Kind::Service, names.headless_service()),
         (Kind::Service, names.kubelet()),
         (Kind::Service, names.dns_service()),

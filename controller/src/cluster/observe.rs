@@ -42,6 +42,8 @@ pub struct Observed {
     pub capacity: Resources,
     /// The host's nodes on which its pods may run.
     pub nodes: Vec<HostNode>,
+    /// Addresses of the host's usable nodes, in the order of the nodes' names.
+    pub node_addresses: Vec<String>,
     /// The cluster's objects.
     pub live: Live,
     /// Secrets that the spec names and that exist, by name.
@@ -115,6 +117,7 @@ pub async fn observe(
         older: context.caches.older_cluster(site),
         capacity,
         nodes,
+        node_addresses: node_addresses(context),
         live,
         named_secrets,
         offered: Offered::default(),
@@ -158,6 +161,18 @@ fn mirrored_nodes(context: &Context, site: &Site, selector: &BTreeMap<String, St
     nodes::eligible(context.caches.nodes.state().iter().map(|node| &**node), selector, &quotas)
 }
 
+/// Where a node port is reached: nodes' addresses for the outside, else those for the inside.
+fn node_addresses(context: &Context) -> Vec<String> {
+    let mut nodes = context.caches.nodes.state_filter(is_usable);
+    nodes.sort_by_key(|node| node.name_any());
+    let address = |node: &Node, kind: &str| {
+        let addresses = node.status.as_ref()?.addresses.as_ref()?;
+        addresses.iter().find(|address| address.type_ == kind).map(|address| address.address.clone())
+    };
+    let of = |node: &Node| address(node, "ExternalIP").or_else(|| address(node, "InternalIP"));
+    nodes.iter().filter_map(|node| of(node)).collect()
+}
+
 /// Whether pods can be placed on the node now.
 pub fn is_usable(node: &Node) -> bool {
     let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
@@ -176,6 +191,7 @@ async fn live(context: &Context, site: &Site, cluster: &Cluster) -> Result<Live,
         (Kind::Secret, names.kubeconfig()),
         (Kind::Secret, names.agent_config()),
         (Kind::Service, names.service()),
+        (Kind::Ingress, names.ingress()),
         (Kind::Service, names.headless_service()),
         (Kind::Service, names.kubelet()),
         (Kind::Service, names.dns_service()),

@@ -3,7 +3,10 @@
 //! Two steps, because the host gives Services their addresses and certificates and configurations contain them.
 
 use super::apply::Live;
-use super::build::{Kind, Manifest, Site, config, hash, kubeconfig, kubelet, nodes, policy, server, service};
+use super::build::exposure::{self, Exposure, Wanted};
+use super::build::{
+    Kind, Manifest, Site, config, hash, ingress, kubeconfig, kubelet, nodes, policy, server, service,
+};
 use super::credentials::Credentials;
 use super::error::Error;
 use super::observe::Observed;
@@ -15,14 +18,26 @@ use std::net::IpAddr;
 
 /// What does not depend on addresses.
 pub fn foundation(site: &Site, spec: &ClusterSpec) -> Vec<Manifest> {
-    vec![
-        service::api(site, spec.expose.as_ref()),
+    let wanted = Wanted::of(spec);
+    let expose = spec.expose.clone().unwrap_or_default();
+    let mut foundation = vec![
+        service::api(site, &wanted, &expose.annotations),
         service::kubelet(site),
         service::dns(site),
         service::headless(site),
         kubelet::service_account(site),
         kubelet::role_binding(site),
-    ]
+    ];
+    if let (Wanted::Ingress(names), Some(ingress)) = (&wanted, &expose.ingress) {
+        foundation.push(ingress::api(site, ingress, names));
+    }
+    foundation
+}
+
+/// What the cluster does not want any more, if it is there.
+pub fn unwanted(site: &Site, spec: &ClusterSpec) -> Option<(Kind, String)> {
+    let has_ingress = matches!(Wanted::of(spec), Wanted::Ingress(_));
+    (!has_ingress).then(|| (Kind::Ingress, site.names().ingress()))
 }
 
 /// Addresses that the host gave the cluster's Services.
@@ -63,14 +78,7 @@ impl Addresses {
 
     /// URL of the nested API inside the host.
     pub fn endpoint(&self) -> String {
-        let host = match self.api {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("[{address}]"),
-        };
-        match self.api_port {
-            443 => format!("https://{host}"),
-            port => format!("https://{host}:{port}"),
-        }
+        exposure::url(&self.api.to_string(), self.api_port)
     }
 }
 
@@ -87,6 +95,8 @@ pub struct Workload {
     pub tls_sans: Vec<String>,
     /// Where the nested API server asks about pods.
     pub admission: String,
+    /// URL of the API in the kubeconfig.
+    pub endpoint: String,
 }
 
 /// Everything a workload is made of.
@@ -101,6 +111,8 @@ pub struct Inputs<'a> {
     pub observed: &'a Observed,
     /// Addresses of the Services.
     pub addresses: &'a Addresses,
+    /// Where the API is reached from outside.
+    pub exposure: &'a Exposure,
     /// The cluster's authorities and token.
     pub credentials: &'a Credentials,
     /// Where images come from.
@@ -131,9 +143,19 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         .map_err(|error| build(Kind::Secret, &names.init_server_config(), &error))?;
     let config_hash = hash(config_secret.object["data"].to_string().as_bytes());
 
-    let endpoint = addresses.endpoint();
-    let kubeconfig =
-        kubeconfig::Inputs { endpoint: &endpoint, server_ca: authorities.server.certificate_pem() };
+    let (endpoint, tls_server_name) = match inputs.exposure {
+        Exposure::At { host, port, .. } => {
+            // An address that comes and goes is not put into the certificate: for that the server would have to start anew.
+            let is_in_certificate = tls_sans.iter().any(|name| names_host(name, host));
+            (exposure::url(host, *port), (!is_in_certificate).then(|| names.service()))
+        }
+        Exposure::Inside | Exposure::Pending { .. } => (addresses.endpoint(), None),
+    };
+    let kubeconfig = kubeconfig::Inputs {
+        endpoint: &endpoint,
+        tls_server_name: tls_server_name.as_deref(),
+        server_ca: authorities.server.certificate_pem(),
+    };
     let present = observed.live.get(Kind::Secret, &names.kubeconfig());
     let kubeconfig = kubeconfig::secret(site, &kubeconfig, &authorities.client, present, inputs.now)
         .map_err(|error| build(Kind::Secret, &names.kubeconfig(), &error))?;
@@ -189,7 +211,14 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         configuration.push(nodes::config_map(site, &observed.nodes));
     }
     let admission = kubelet::admission_url(addresses.kubelet, &key);
-    Ok(Workload { configuration, runners: vec![server, kubelet], cluster_dns, tls_sans, admission })
+    Ok(Workload { configuration, runners: vec![server, kubelet], cluster_dns, tls_sans, admission, endpoint })
+}
+
+/// Whether a name of a certificate, which may have a wildcard for its first label, is that of `host`.
+fn names_host(name: &str, host: &str) -> bool {
+    let wild = name.strip_prefix("*.").zip(host.split_once('.'));
+    name.eq_ignore_ascii_case(host)
+        || wild.is_some_and(|(parent, (_, rest))| parent.eq_ignore_ascii_case(rest))
 }
 
 fn build(kind: Kind, name: &str, error: &dyn std::error::Error) -> Error {

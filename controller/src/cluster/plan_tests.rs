@@ -33,6 +33,7 @@ fn observed() -> Observed {
             ("memory".into(), Quantity("4Gi".into())),
         ]),
         nodes: Vec::new(),
+        node_addresses: Vec::new(),
         live: Live::default(),
         named_secrets: HashMap::new(),
         offered: k3k_api::offered::Offered::default(),
@@ -54,6 +55,10 @@ const ADDRESSES: Addresses = Addresses {
 };
 
 fn plan(spec: &ClusterSpec, observed: &Observed) -> Workload {
+    exposed(spec, observed, &Exposure::Inside)
+}
+
+fn exposed(spec: &ClusterSpec, observed: &Observed, exposure: &Exposure) -> Workload {
     let accepted = validate::cluster(&site(), spec, None, observed).unwrap();
     workload(&Inputs {
         site: &site(),
@@ -61,6 +66,7 @@ fn plan(spec: &ClusterSpec, observed: &Observed) -> Workload {
         accepted: &accepted,
         observed,
         addresses: &ADDRESSES,
+        exposure,
         credentials: &credentials(),
         images: &Images::default(),
         kubelet_replicas: 2,
@@ -269,6 +275,56 @@ fn a_change_of_configuration_rolls_the_servers_and_nothing_else_does() {
     assert_ne!(hash(&plain), hash(&named));
     let smaller = Observed { capacity: Resources::new(), ..observed() };
     assert_eq!(plain.runners, plan(&ClusterSpec::default(), &smaller).runners);
+}
+
+#[test]
+fn the_kubeconfig_follows_the_exposure_and_no_server_starts_anew() {
+    let kubeconfig = |workload: &Workload| -> Value {
+        let text = text(&workload.configuration, "k3k-dev-kubeconfig", "kubeconfig.yaml");
+        let mut config: Value = serde_saphyr::from_str(&text).unwrap();
+        config["clusters"][0]["cluster"].as_object_mut().unwrap().remove("certificate-authority-data");
+        config["clusters"][0]["cluster"].take()
+    };
+    let named = spec(json!({ "tlsSANs": ["*.example"] }));
+    let at = |host: &str, port| Exposure::At { reason: "", host: host.to_owned(), port };
+    let inside = exposed(&named, &observed(), &Exposure::Inside);
+    assert_eq!(kubeconfig(&inside), json!({ "server": "https://10.43.0.5" }));
+    let outside = exposed(&named, &observed(), &at("1.2.3.4", 31234));
+    let expected = json!({ "server": "https://1.2.3.4:31234", "tls-server-name": "k3k-dev-service" });
+    assert_eq!(kubeconfig(&outside), expected);
+    assert_eq!(outside.endpoint, "https://1.2.3.4:31234");
+    let by_name = exposed(&named, &observed(), &at("dev.Example", 443));
+    assert_eq!(kubeconfig(&by_name), json!({ "server": "https://dev.Example" }));
+    assert_eq!(inside.runners, outside.runners);
+}
+
+#[test]
+fn an_ingress_is_made_for_each_name_and_goes_when_it_is_not_wanted() {
+    let wanting = spec(json!({
+        "tlsSANs": ["10.0.0.1", "*.example", "dev.example"],
+        "expose": { "ingress": { "ingressClassName": "nginx", "annotations": { "a": "b" } } },
+    }));
+    let made = foundation(&site(), &wanting);
+    let ingress = made.iter().find(|manifest| manifest.kind == Kind::Ingress).unwrap();
+    assert_json_snapshot!("ingress", ingress.object);
+    assert_eq!(unwanted(&site(), &wanting), None);
+    let gone = (Kind::Ingress, "k3k-dev-ingress".to_owned());
+    assert_eq!(unwanted(&site(), &ClusterSpec::default()), Some(gone));
+}
+
+#[test]
+fn the_service_is_at_its_port_inside_whatever_it_is_outside() {
+    let ports = |expose: Value| {
+        let made = foundation(&site(), &spec(json!({ "expose": expose })));
+        let spec = &made[0].object["spec"];
+        let ports = spec["ports"].as_array().unwrap().iter();
+        let ports: Vec<String> = ports.map(|port| format!("{} {}", port["port"], port["nodePort"])).collect();
+        format!("{} {}", spec["type"].as_str().unwrap(), ports.join(", "))
+    };
+    assert_eq!(ports(json!({ "nodePort": { "serverPort": 30443 } })), "NodePort 443 30443");
+    assert_eq!(ports(json!({ "loadBalancer": {} })), "LoadBalancer 443 null");
+    assert_eq!(ports(json!({ "loadBalancer": { "serverPort": 8443 } })), "LoadBalancer 443 null, 8443 null");
+    assert_eq!(ports(json!({ "loadBalancer": { "serverPort": 0 } })), "ClusterIP 443 null");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One reconcile: observe → plan → apply → status.
 
+use super::build::exposure::{self, Wanted};
 use super::build::{Kind, Site, kubelet};
 use super::error::Error;
 use super::health::Target;
@@ -115,6 +116,14 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
         apply::all(client, site, &observed.live, plan::foundation(site, spec)),
     )?;
     let addresses = plan::Addresses::read(site, &live)?;
+    if let Some((kind, name)) = plan::unwanted(site, spec)
+        && observed.live.get(kind, &name).is_some()
+    {
+        finalize::delete(context, site, kind, &name).await?;
+    }
+    let service = live.get(Kind::Service, &site.names().service());
+    let told = cluster.status.as_ref().and_then(|status| status.endpoint.as_deref());
+    let exposure = exposure::of(site, &Wanted::of(spec), service, &observed.node_addresses, told);
     let present = observed.live.get(Kind::Deployment, &site.names().kubelet());
     let present = present.and_then(kubelet::present_replicas);
     let settled = cluster.status.as_ref().is_some_and(|status| status::has_settled(status, Timestamp::now()));
@@ -124,12 +133,13 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
         accepted: &accepted,
         observed: &observed,
         addresses: &addresses,
+        exposure: &exposure,
         credentials: &credentials,
         images: &context.images,
         kubelet_replicas: kubelet::replicas(context.kubelet_replicas, present, settled),
         now: Timestamp::now(),
     })?;
-    let settled = Settled::new(&accepted, &observed, &workload, addresses.endpoint());
+    let settled = Settled::new(&accepted, &observed, &workload, exposure);
     apply::all(client, site, &observed.live, workload.configuration).await?;
     apply::all(client, site, &observed.live, workload.runners).await?;
     let target = Target::new(site, &addresses, credentials.authorities);

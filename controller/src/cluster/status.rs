@@ -1,6 +1,7 @@
 //! What is reported about a cluster. Pure, but for [`publish`].
 
 use super::Context;
+use super::build::exposure::{self, Exposure};
 use super::build::{Site, kubelet};
 use super::error::Error;
 use super::health::{Health, Report};
@@ -9,7 +10,9 @@ use super::plan::Workload;
 use super::pods::{self, Judgement};
 use super::validate::Accepted;
 use jiff::Timestamp;
-use k3k_api::conditions::{self, API_READY, NODE_READY, READY, SERVER_READY, Status, reason};
+use k3k_api::conditions::{
+    self, API_READY, EXPOSED, NODE_READY, READY, SERVER_READY, Status, exposed_reason, reason,
+};
 use k3k_api::managers;
 use k3k_api::v1beta1::{
     AppliedPolicy, Cluster, ClusterSpec, ClusterStatus, GROUP, Phase, VERSION, VirtualClusterPolicySpec,
@@ -37,12 +40,14 @@ pub struct Parts {
 #[derive(Clone, Debug)]
 pub struct Settled {
     facts: ClusterStatus,
+    exposure: Exposure,
 }
 
 impl Settled {
     /// Collects what goes into the status.
-    pub fn new(accepted: &Accepted, observed: &Observed, workload: &Workload, endpoint: String) -> Self {
+    pub fn new(accepted: &Accepted, observed: &Observed, workload: &Workload, exposure: Exposure) -> Self {
         Self {
+            exposure,
             facts: ClusterStatus {
                 host_version: Some(observed.host_version.clone()),
                 cluster_cidr: Some(accepted.cluster_cidr.clone()),
@@ -64,7 +69,7 @@ impl Settled {
                         ..AppliedPolicy::default()
                     }
                 }),
-                endpoint: Some(endpoint),
+                endpoint: Some(workload.endpoint.clone()),
                 version: Some(accepted.version.clone()),
                 ..ClusterStatus::default()
             },
@@ -111,12 +116,33 @@ pub fn settled(
         Some(told) => (if hopeless { Phase::Failed } else { Phase::Provisioning }, told),
     };
     let told = [(SERVER_READY, Told::pods(server)), (API_READY, api), (NODE_READY, node), (READY, summary)];
+    let mut conditions = merged(before, generation, told, now);
+    match exposed(settled) {
+        Some(told) => conditions = merged_into(&conditions, generation, [(EXPOSED, told)], now),
+        None => conditions.retain(|condition| condition.type_ != EXPOSED),
+    }
     ClusterStatus {
         phase,
         observed_generation: generation,
-        conditions: merged(before, generation, told, now),
+        conditions,
         kubelet_port: before.kubelet_port,
         ..settled.facts.clone()
+    }
+}
+
+/// Whether the API is reached from outside, if that is wanted.
+fn exposed(settled: &Settled) -> Option<Told> {
+    match &settled.exposure {
+        Exposure::Inside => None,
+        Exposure::At { reason, host, port } => {
+            let url = exposure::url(host, *port);
+            let message = match *reason {
+                exposed_reason::INGRESS => format!("{url}, if the Ingress controller passes TLS on"),
+                _ => url,
+            };
+            Some(Told { ok: true, reason: (*reason).to_owned(), message })
+        }
+        Exposure::Pending { reason, message } => Some(Told::not(reason, message)),
     }
 }
 
@@ -219,13 +245,22 @@ fn merged<const N: usize>(
     told: [(&str, Told); N],
     now: Timestamp,
 ) -> Vec<Condition> {
+    merged_into(&before.conditions, generation, told, now)
+}
+
+fn merged_into<const N: usize>(
+    before: &[Condition],
+    generation: Option<i64>,
+    told: [(&str, Told); N],
+    now: Timestamp,
+) -> Vec<Condition> {
     // Seconds are what the API stores.
     let now = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
     let new = told.into_iter().map(|(kind, told)| {
         let status = if told.ok { Status::True } else { Status::False };
         conditions::condition(kind, status, &told.reason, told.message, generation, now.clone())
     });
-    conditions::merge(&before.conditions, new)
+    conditions::merge(before, new)
 }
 
 /// Writes the status if it differs from the one that the cluster has, and tells of transitions.

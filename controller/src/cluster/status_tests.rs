@@ -25,7 +25,10 @@ fn no_api() -> Health {
 }
 
 fn facts() -> Settled {
-    Settled { facts: ClusterStatus { version: Some("v1".into()), ..ClusterStatus::default() } }
+    Settled {
+        facts: ClusterStatus { version: Some("v1".into()), ..ClusterStatus::default() },
+        exposure: Exposure::Inside,
+    }
 }
 
 fn now() -> Timestamp {
@@ -39,6 +42,26 @@ fn status(server: Judgement, kubelet: Judgement, health: Health) -> ClusterStatu
 
 fn condition<'a>(status: &'a ClusterStatus, kind: &str) -> &'a Condition {
     conditions::find(&status.conditions, kind).unwrap()
+}
+
+#[test]
+fn exposure_is_told_as_long_as_it_is_wanted() {
+    let parts = Parts { server: running(), kubelet: running(), health: well() };
+    let told = |before: &ClusterStatus, exposure: Exposure| {
+        settled(before, Some(3), &Settled { exposure, ..facts() }, &parts, now())
+    };
+    let message = "the Service waits".to_owned();
+    let pending = told(
+        &ClusterStatus::default(),
+        Exposure::Pending { reason: exposed_reason::ADDRESS_PENDING, message },
+    );
+    assert_eq!(condition(&pending, EXPOSED).status, "False");
+    assert_eq!(pending.phase, Phase::Ready, "it is usable inside the host");
+    let at = Exposure::At { reason: exposed_reason::LOAD_BALANCER, host: "1.2.3.4".into(), port: 8443 };
+    let there = told(&pending, at);
+    let exposed = condition(&there, EXPOSED);
+    assert_eq!((exposed.status.as_str(), exposed.message.as_str()), ("True", "https://1.2.3.4:8443"));
+    assert!(conditions::find(&told(&there, Exposure::Inside).conditions, EXPOSED).is_none());
 }
 
 #[rstest]

@@ -1,6 +1,7 @@
 //! Which Clusters are accepted. Pure.
 
 use super::build::arguments::{self, ServerArguments};
+use super::build::exposure::Wanted;
 use super::build::{Kind, Site, certificates, secret_data, token};
 use super::error::Error;
 use super::observe::Observed;
@@ -46,6 +47,12 @@ pub fn cluster(
     namespaces(site, spec)?;
     unprivileged(spec)?;
     persistence(site, spec, observed)?;
+    if let Wanted::Ingress(names) = Wanted::of(spec)
+        && names.is_empty()
+    {
+        let message = "an Ingress routes by name: add a DNS name to spec.tlsSANs";
+        return Err(invalid("spec.expose.ingress", message));
+    }
     let arguments = arguments::server_arguments(&spec.server_args)
         .map_err(|refused| invalid(format!("spec.serverArgs[{}]", refused.index), refused.reason))?;
     if let Some((index, name)) =
@@ -144,18 +151,6 @@ fn supported(spec: &ClusterSpec) -> Result<(), Error> {
     }
     if spec.servers() > 1 {
         return refuse("spec.servers", format!("this version runs one server, not yet {}", spec.servers()));
-    }
-    if spec.expose.as_ref().is_some_and(|expose| expose.ingress.is_some()) {
-        return refuse(
-            "spec.expose.ingress",
-            "this version does not make an Ingress yet; use nodePort".into(),
-        );
-    }
-    if spec.expose.as_ref().is_some_and(|expose| expose.load_balancer.is_some()) {
-        return refuse(
-            "spec.expose.loadBalancer",
-            "this version does not follow load balancers yet; use nodePort".into(),
-        );
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ fn observed() -> Observed {
         older: None,
         capacity: Resources::new(),
         nodes: Vec::new(),
+        node_addresses: Vec::new(),
         live: Live::default(),
         named_secrets: HashMap::from([
             ("good".into(), token(json!({ "token": "c2VjcmV0Cg==" }))),
@@ -47,7 +48,7 @@ fn check(name: &str, spec: Value) -> Result<Accepted, Error> {
 #[case("dev", json!({ "mode": "hcp" }), "spec.mode: this version")]
 #[case("dev", json!({ "servers": 3 }), "spec.servers: this version runs one server, not yet 3")]
 #[case("dev", json!({ "expose": { "ingress": {} } }), "spec.expose.ingress: ")]
-#[case("dev", json!({ "expose": { "loadBalancer": {} } }), "spec.expose.loadBalancer: ")]
+#[case("dev", json!({ "expose": { "ingress": {} }, "tlsSANs": ["10.0.0.1"] }), "spec.expose.ingress: ")]
 #[case("dev", json!({ "customCAs": { "enabled": true, "sources": { "serverCA": { "secretName": "a" }, "clientCA": { "secretName": "a" },
     "requestHeaderCA": { "secretName": "a" }, "etcdServerCA": { "secretName": "a" }, "etcdPeerCA": { "secretName": "a" },
     "serviceAccountToken": { "secretName": "a" } } } }), "spec.customCAs.sources.serverCA: there is no Secret \"a\"")]

@@ -16,7 +16,7 @@ use kube::runtime::{
     Config, Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher,
 };
 use kube::{Api, Client, Resource, ResourceExt};
-use serde_json::json;
+use serde_json::Map;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// Kinds whose objects trigger reconciles of their owner.
-const OWNED: [Kind; 3] = [Kind::Service, Kind::StatefulSet, Kind::Deployment];
+const OWNED: [Kind; 4] = [Kind::Service, Kind::Ingress, Kind::StatefulSet, Kind::Deployment];
 
 /// The caches, and the controller that fills them when it runs.
 pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Guarded>) {
@@ -255,14 +255,23 @@ fn owned_objects(
     (store, stream)
 }
 
-/// Of the status only that is kept that tells why there are no pods; pods tell the rest more exactly.
+/// Of the status only that is kept that tells why there are no pods, which pods themselves tell more exactly, and where
+/// a load balancer is.
 fn trim_status(object: &mut DynamicObject) {
     let Some(fields) = object.data.as_object_mut() else { return };
     let Some(mut status) = fields.remove("status") else { return };
-    let Some(conditions) = status["conditions"].as_array_mut() else { return };
-    conditions.retain(|condition| condition["type"] == "ReplicaFailure");
-    if !conditions.is_empty() {
-        fields.insert("status".to_owned(), json!({ "conditions": conditions }));
+    let mut kept = Map::new();
+    if let Some(balancer) = status.get("loadBalancer").filter(|balancer| balancer["ingress"].is_array()) {
+        kept.insert("loadBalancer".to_owned(), balancer.clone());
+    }
+    if let Some(conditions) = status["conditions"].as_array_mut() {
+        conditions.retain(|condition| condition["type"] == "ReplicaFailure");
+        if !conditions.is_empty() {
+            kept.insert("conditions".to_owned(), conditions.clone().into());
+        }
+    }
+    if !kept.is_empty() {
+        fields.insert("status".to_owned(), kept.into());
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use k3k_runtime::scenario::{self, Scenario};
 use kube::runtime::controller::Action;
+use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -1,6 +1,6 @@
 //! The admin kubeconfig of a nested cluster.
 
-use super::{Manifest, Site, base64, secret_data, yaml};
+use super::{Manifest, Site, base64, secret_data, set, yaml};
 use jiff::Timestamp;
 use k3k_api::labels::component;
 use k3k_runtime::certificates::{self, Authority, Leaf, Pair, Usage};
@@ -19,6 +19,8 @@ const LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct Inputs<'a> {
     /// URL of the API.
     pub endpoint: &'a str,
+    /// The name that the API server's certificate has instead of the one in the URL.
+    pub tls_server_name: Option<&'a str>,
     /// PEM of the authority that signs the API server's certificate.
     pub server_ca: &'a str,
 }
@@ -67,12 +69,13 @@ fn admin(client_ca: &Authority) -> Result<Pair, certificates::Error> {
 
 fn contents(site: &Site, inputs: &Inputs<'_>, admin: &Pair) -> Value {
     let name = site.names().context();
+    let mut cluster =
+        json!({ "server": inputs.endpoint, "certificate-authority-data": base64(inputs.server_ca) });
+    set(&mut cluster, "tls-server-name", inputs.tls_server_name);
     json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{ "name": name, "cluster": {
-            "server": inputs.endpoint, "certificate-authority-data": base64(inputs.server_ca),
-        }}],
+        "clusters": [{ "name": name, "cluster": cluster }],
         "users": [{ "name": name, "user": {
             "client-certificate-data": base64(&admin.certificate), "client-key-data": base64(&admin.key),
         }}],
@@ -108,7 +111,8 @@ fn decode(value: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    const INPUTS: Inputs<'_> = Inputs { endpoint: "https://10.43.0.5", server_ca: "CA" };
+    const INPUTS: Inputs<'_> =
+        Inputs { endpoint: "https://10.43.0.5", tls_server_name: None, server_ca: "CA" };
 
     fn site() -> Site {
         Site { name: "dev".into(), namespace: "k3k-dev".into(), uid: "u".into() }
@@ -128,6 +132,8 @@ mod tests {
 
         let moved = Inputs { endpoint: "https://10.43.0.6", ..INPUTS };
         assert_ne!(secret(&site(), &moved, &authority, Some(&stored(&first)), now).unwrap(), first);
+        let elsewhere = Inputs { tls_server_name: Some("k3k-dev-service"), ..INPUTS };
+        assert_ne!(secret(&site(), &elsewhere, &authority, Some(&stored(&first)), now).unwrap(), first);
         let other_ca = Inputs { server_ca: "CB", ..INPUTS };
         assert_ne!(secret(&site(), &other_ca, &authority, Some(&stored(&first)), now).unwrap(), first);
         let other = Authority::generate("client-ca").unwrap();

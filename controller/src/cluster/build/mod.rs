@@ -6,6 +6,8 @@ pub mod arguments;
 pub mod capacity;
 pub mod certificates;
 pub mod config;
+pub mod exposure;
+pub mod ingress;
 pub mod kubeconfig;
 pub mod kubelet;
 pub mod nodes;
@@ -20,6 +22,7 @@ use k3k_api::v1beta1::{GROUP, VERSION};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
@@ -41,6 +44,8 @@ pub enum Kind {
     ServiceAccount,
     /// What that identity may do.
     RoleBinding,
+    /// In front of the API, by name.
+    Ingress,
     /// The k3s servers.
     StatefulSet,
     /// The virtual kubelet.
@@ -56,6 +61,7 @@ impl Kind {
             Self::Service => ApiResource::erase::<Service>(&()),
             Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
             Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
+            Self::Ingress => ApiResource::erase::<Ingress>(&()),
             Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
         }

@@ -1,46 +1,43 @@
 //! Services of a cluster.
 
-use super::{Kind, Manifest, Site};
+use super::exposure::Wanted;
+use super::{Kind, Manifest, Site, set};
 use k3k_api::labels::{self, component};
-use k3k_api::v1beta1::Expose;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Name of the API's port.
 pub const API_PORT_NAME: &str = "k3s-server-port";
+/// Name of the port at a load balancer, if it is another.
+const OUTSIDE_PORT_NAME: &str = "k3s-outside-port";
 /// Port of the nested API at its Service.
 pub const API_PORT: i32 = 443;
 /// Port that k3s listens on.
 pub const SERVER_PORT: i32 = 6443;
 /// Port of the virtual kubelet.
 pub const KUBELET_PORT: i32 = 10250;
-/// Node ports that hosts hand out.
-const NODE_PORTS: std::ops::RangeInclusive<i32> = 30_000..=32_767;
-
 /// The Service in front of the nested API. It routes to servers that are not ready too: the controller asks
 /// `/readyz` through it, and a request that comes early is refused by the server, not by the network.
-pub fn api(site: &Site, expose: Option<&Expose>) -> Manifest {
-    let (node_port, load_balancer) =
-        expose.map_or((None, None), |expose| (expose.node_port.as_ref(), expose.load_balancer.as_ref()));
-    let mut port = api_port();
-    let service_type = if let Some(exposure) = node_port {
-        if let Some(wanted) = exposure.server_port.filter(|port| NODE_PORTS.contains(port)) {
-            port["nodePort"] = json!(wanted);
+/// Inside the host it is always at [`API_PORT`], whatever port it has outside.
+pub fn api(site: &Site, wanted: &Wanted, annotations: &BTreeMap<String, String>) -> Manifest {
+    let mut ports = vec![api_port()];
+    let service_type = match wanted {
+        Wanted::Inside | Wanted::Ingress(_) => "ClusterIP",
+        Wanted::NodePort(port) => {
+            set(&mut ports[0], "nodePort", *port);
+            "NodePort"
         }
-        "NodePort"
-    } else if let Some(exposure) = load_balancer {
-        if let Some(wanted) = exposure.server_port.filter(|port| *port > 0) {
-            port["port"] = json!(wanted);
+        Wanted::LoadBalancer(port) => {
+            if i32::from(*port) != API_PORT {
+                ports.push(json!({ "name": OUTSIDE_PORT_NAME, "protocol": "TCP", "port": port, "targetPort": SERVER_PORT }));
+            }
+            "LoadBalancer"
         }
-        "LoadBalancer"
-    } else {
-        "ClusterIP"
     };
     let body = json!({ "spec": {
-        "type": service_type, "publishNotReadyAddresses": true, "selector": server_selector(site), "ports": [port],
+        "type": service_type, "publishNotReadyAddresses": true, "selector": server_selector(site), "ports": ports,
     }});
-    let annotations = expose.map(|expose| expose.annotations.clone()).unwrap_or_default();
-    Manifest::new(site, Kind::Service, site.names().service(), component::SERVER, body)
-        .annotated(&annotations)
+    Manifest::new(site, Kind::Service, site.names().service(), component::SERVER, body).annotated(annotations)
 }
 
 /// The headless Service that gives the server pods their names.
