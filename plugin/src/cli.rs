@@ -60,6 +60,11 @@ pub(crate) enum Command {
     /// Print, merge or remove the kubeconfig of a cluster
     #[command(subcommand)]
     Kubeconfig(KubeconfigCommand),
+    /// Work with a cluster: switch to it, run a command in it, or forward a port to it
+    #[command(override_usage = "kubectl k3k connect NAME [--port-forward[=PORT]] [-- COMMAND...]")]
+    Connect(ConnectArgs),
+    /// Switch back to the context from before `connect`
+    Disconnect,
     /// Run kubectl against a cluster, without touching your kubeconfig
     #[command(visible_alias = "k", override_usage = "kubectl k3k kubectl NAME -- ARGS...")]
     Kubectl(KubectlArgs),
@@ -86,7 +91,7 @@ pub(crate) enum Command {
 /// The commands in the order and under the headings in which help lists them.
 pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     ("Basic Commands", &["create", "get", "describe", "delete"]),
-    ("Access Commands", &["kubeconfig", "kubectl"]),
+    ("Access Commands", &["connect", "disconnect", "kubeconfig", "kubectl"]),
     ("Policy Commands", &["policy"]),
     ("System Commands", &["install", "uninstall", "version", "completion", "options", "help"]),
 ];
@@ -282,6 +287,27 @@ pub(crate) struct KubeconfigMergeArgs {
 pub(crate) struct KubeconfigRemoveArgs {
     /// The cluster; NAME or NAMESPACE/NAME. It need not exist any more
     pub(crate) name: String,
+}
+
+/// `connect`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kubectl k3k connect dev                        switch to it; kubectl k3k disconnect goes back
+  kubectl k3k connect dev -- helm list -A        only for this command
+  kubectl k3k connect dev --port-forward         through the host, when its address is out of reach
+  kubectl k3k connect dev --port-forward -- make deploy")]
+pub(crate) struct ConnectArgs {
+    /// The cluster; NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+
+    /// Forward a local port through the host to the cluster's API, until you stop it or the command ends. Default: a free
+    /// port
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    pub(crate) port_forward: Option<u16>,
+
+    /// A command to run with KUBECONFIG set to the cluster's, after `--`
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<std::ffi::OsString>,
 }
 
 /// `kubectl`.

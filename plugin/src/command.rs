@@ -1,5 +1,7 @@
 //! The commands: each builds a request, sends it, waits for its effect and prints.
 
+mod child;
+mod connect;
 mod create;
 mod delete;
 mod describe;
@@ -86,6 +88,8 @@ async fn run(cli: Cli, mut tree: clap::Command, terminal: &Terminal) -> Result<E
         Command::Kubeconfig(KubeconfigCommand::Generate(args)) => {
             kubeconfig::generate(&args, flags, terminal).await
         }
+        Command::Connect(args) => connect::connect(&args, flags, terminal).await,
+        Command::Disconnect => connect::disconnect(flags, terminal),
         Command::Kubectl(args) => kubectl::run(&args, flags, terminal).await,
         Command::Policy(command) => Box::pin(policy::run(command, flags, terminal)).await,
         Command::Install(args) => install::run(&args, flags, terminal).await,

@@ -47,6 +47,23 @@ pub(crate) async fn connect_here(flags: &ConnectionFlags, terminal: &Terminal) -
     to(flags, terminal, kubeconfig::Meant::Current).await
 }
 
+/// Whether the API of this kubeconfig can be asked from this machine; why not, if it cannot.
+pub(crate) async fn answers(kubeconfig: &str) -> Result<(), String> {
+    let read = kube::config::Kubeconfig::from_yaml(kubeconfig).map_err(|error| explain::chain(&error))?;
+    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+    let mut config = config.map_err(|error| explain::chain(&error))?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.default_retry = false;
+    kubeconfig::respect_no_proxy(&mut config);
+    let client = Client::try_from(config).map_err(|error| explain::chain(&error))?;
+    match tokio::time::timeout(REQUEST_TIMEOUT, client.apiserver_version()).await {
+        // Whoever refuses has answered.
+        Ok(Ok(_) | Err(kube::Error::Api(_))) => Ok(()),
+        Ok(Err(error)) => Err(explain::chain(&error)),
+        Err(_) => Err(format!("no answer within {}s", REQUEST_TIMEOUT.as_secs())),
+    }
+}
+
 async fn to(
     flags: &ConnectionFlags,
     terminal: &Terminal,

@@ -10,6 +10,7 @@ mod manifests;
 mod merge;
 mod output;
 mod policies;
+mod tunnel;
 
 use std::process::ExitCode;
 

@@ -48,6 +48,18 @@ pub(crate) enum Error {
         /// Its name.
         name: String,
     },
+    /// There is nothing to go back to.
+    #[error(
+        "{}",
+        .current.as_ref().map_or_else(
+            || "no context is current".to_owned(),
+            |current| format!("the current context \"{current}\" was not reached by kubectl k3k connect"),
+        )
+    )]
+    Nothing {
+        /// The current context.
+        current: Option<String>,
+    },
     /// No file to write to: there is no home directory.
     #[error("there is no kubeconfig to write to: set KUBECONFIG or HOME")]
     Nowhere,
@@ -169,6 +181,26 @@ pub(crate) fn remove(files: &Files, ours: impl Fn(&Origin) -> bool) -> Result<Ve
         last.current = previous.map_or(Current::None, Current::Back);
     }
     Ok(done)
+}
+
+/// Makes the context current again that was current before the switch to one of ours. Gives both names.
+///
+/// # Errors
+/// [`Error::Nothing`] if none of ours is current, or if nothing is known of before.
+pub(crate) fn back(files: &Files) -> Result<(String, String), Error> {
+    let paths = files.paths();
+    let documents = paths.iter().map(|path| file::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let setter = documents.iter().position(|document| document::current(document).is_some());
+    let current = setter.and_then(|setter| document::current(&documents[setter]));
+    let (Some(setter), Some(current)) = (setter, current) else {
+        return Err(Error::Nothing { current: None });
+    };
+    let previous = documents.iter().find_map(|document| document::previous(document, &current));
+    let previous =
+        previous.filter(|name| documents.iter().any(|document| document::has_context(document, name)));
+    let Some(previous) = previous else { return Err(Error::Nothing { current: Some(current) }) };
+    file::edit(&paths[setter], |document| document::set_current(document, Some(&previous)))?;
+    Ok((current, previous))
 }
 
 /// Reads a kubeconfig text, such as the one in a cluster's Secret.

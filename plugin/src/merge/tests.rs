@@ -276,3 +276,17 @@ fn a_source_without_a_current_context_is_refused() {
     let source = parse(&SOURCE.replace("current-context: k3k-dev", "current-context: other")).expect("yaml");
     assert!(matches!(Entry::from_source(&source, "x", None, origin("1")), Err(Error::Source(_))));
 }
+
+#[test]
+fn one_goes_back_to_where_one_was_and_no_farther() {
+    let folder = folder();
+    let path = folder.path().join("config");
+    fs::write(&path, PROD).expect("file");
+    let files = files(&[&path]);
+    assert!(matches!(back(&files), Err(Error::Nothing { current: Some(current) }) if current == "prod-eu"));
+    add(&files, &entry("u"), Options { switch: true, overwrite: false }).expect("added");
+    assert_eq!(read(&path)["current-context"], "k3k-dev");
+    assert_eq!(back(&files).expect("back"), ("k3k-dev".to_owned(), "prod-eu".to_owned()));
+    assert_eq!(read(&path)["current-context"], "prod-eu");
+    assert!(back(&files).is_err());
+}

@@ -7,7 +7,8 @@ use k3k_api::v1beta1::Phase;
 use k3k_controller::args::Images;
 use k3k_controller::cluster::apply::Live;
 use k3k_controller::cluster::build::certificates::{self, Authorities};
-use k3k_controller::cluster::build::{Manifest, Site, token};
+use k3k_controller::cluster::build::exposure::Exposure;
+use k3k_controller::cluster::build::{Kind, Manifest, Site, token};
 use k3k_controller::cluster::credentials::Credentials;
 use k3k_controller::cluster::observe::Observed;
 use k3k_controller::cluster::{plan, validate};
@@ -174,6 +175,7 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         older: None,
         capacity: BTreeMap::new(),
         nodes: Vec::new(),
+        node_addresses: Vec::new(),
         live: Live::default(),
         named_secrets: HashMap::new(),
         offered: k3k_api::offered::Offered::default(),
@@ -190,6 +192,7 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
             kubelet: "10.43.0.6".parse()?,
             dns: "10.43.0.7".parse()?,
         },
+        exposure: &Exposure::Inside,
         credentials: &Credentials {
             authorities: Authorities::read(&authorities).map_err(anyhow::Error::msg)?,
             token: "token".into(),
@@ -199,6 +202,11 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         now: jiff::Timestamp::now(),
     })?;
     let mut manifests = plan::foundation(&site, &spec);
+    let ingress = json!({ "ingress": { "ingressClassName": "nginx", "annotations": { "a": "b" } } });
+    let by_name = ClusterSpec { expose: Some(serde_json::from_value(ingress)?), ..spec };
+    manifests.extend(
+        plan::foundation(&site, &by_name).into_iter().filter(|manifest| manifest.kind == Kind::Ingress),
+    );
     manifests.extend([certificates::secret(&site, &authorities), token::secret(&site, "token")]);
     manifests.extend(workload.configuration);
     manifests.extend(workload.runners);
