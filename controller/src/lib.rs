@@ -169,11 +169,13 @@ pub async fn reconcile_policies(
     identity: String,
     shutdown: CancellationToken,
 ) {
-    let (caches, controller, sweep) = policy::watch::watches(&client, &args.namespace);
+    let audit = Arc::new(policy::audit::Bell::default());
+    let (caches, controller, sweep) = policy::watch::watches(&client, &args.namespace, &audit);
     let context = Arc::new(policy::Context {
         namespace: args.namespace.clone(),
         host: Host::new(client.clone(), args.namespace.clone()),
         events: Events::new(client.clone(), identity),
+        audit,
         budgets: tokio::sync::Mutex::default(),
         retries: Retries::default(),
         client,

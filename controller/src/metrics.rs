@@ -30,6 +30,7 @@ pub struct Metrics {
     policy_durations: Histogram,
     policies: Gauge,
     bound_namespaces: Gauge,
+    break_glass: Gauge,
 }
 
 impl Metrics {
@@ -43,6 +44,7 @@ impl Metrics {
             policy_durations: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
             policies: Gauge::default(),
             bound_namespaces: Gauge::default(),
+            break_glass: Gauge::default(),
         };
         let registry = registry.sub_registry_with_prefix("k3k_controller");
         registry.register("reconciles", "Reconciles of Clusters by result", metrics.reconciles.clone());
@@ -62,6 +64,8 @@ impl Metrics {
         registry.register("policies", "VirtualClusterPolicies", metrics.policies.clone());
         let bound = metrics.bound_namespaces.clone();
         registry.register("bound_namespaces", "Namespaces that a VirtualClusterPolicy governs", bound);
+        let help = "Unix time until which the glass is broken, so that the webhook need not be asked; 0 while it is whole";
+        registry.register("break_glass_until_seconds", help, metrics.break_glass.clone());
         metrics
     }
 
@@ -83,6 +87,11 @@ impl Metrics {
     pub fn set_policies(&self, policies: usize, namespaces: usize) {
         self.policies.set(i64::try_from(policies).unwrap_or(i64::MAX));
         self.bound_namespaces.set(i64::try_from(namespaces).unwrap_or(i64::MAX));
+    }
+
+    /// Sets until when the glass is broken, in Unix time; nothing if it is whole.
+    pub fn set_break_glass(&self, until: Option<i64>) {
+        self.break_glass.set(until.unwrap_or_default());
     }
 
     /// Sets how many clusters are in each of the phases.

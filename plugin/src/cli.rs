@@ -11,9 +11,9 @@ pub(crate) use create::{CreateArgs, ExposeFlag, PersistenceFlag, StorageFlag};
 pub(crate) use host::{InstallArgs, UninstallArgs};
 pub(crate) use legacy::{LegacyCluster, LegacyGenerate};
 pub(crate) use policy::{
-    DigestFlag, PlacementFlag, PolicyAuditArgs, PolicyBindArgs, PolicyCommand, PolicyCreateArgs,
-    PolicyDeleteArgs, PolicyDescribeArgs, PolicyExplainArgs, PolicyGetArgs, PolicyTestArgs, PolicyUnbindArgs,
-    PullPolicyFlag, RegistryFlag, ServiceTypeFlag, TestFormat,
+    BreakGlassArgs, DigestFlag, PlacementFlag, PolicyAuditArgs, PolicyBindArgs, PolicyCommand,
+    PolicyCreateArgs, PolicyDeleteArgs, PolicyDescribeArgs, PolicyExplainArgs, PolicyGetArgs, PolicyTestArgs,
+    PolicyUnbindArgs, PullPolicyFlag, RegistryFlag, ServiceTypeFlag, TestFormat,
 };
 
 use crate::output::{age, object::Format};

@@ -89,6 +89,9 @@ pub fn webhook_lease(pod: &str) -> String {
     format!("policies-{pod}")
 }
 
+/// Annotation on the registration of the webhook, by an administrator: a [`crate::break_glass::BreakGlass`] as JSON.
+pub const BREAK_GLASS: &str = "k3k.io/break-glass";
+
 /// Recommended label: who manages an object.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`] on the controller's objects.

@@ -1,6 +1,7 @@
 //! The vocabulary of k3k: the custom resources of `k3k.io/v1beta1`, the names and labels of every object
 //! that k3k makes, and the field managers that write them. Pure data: no client, no clock, no I/O.
 
+pub mod break_glass;
 pub mod conditions;
 pub mod host_node;
 pub mod image;

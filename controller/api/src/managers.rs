@@ -9,6 +9,8 @@ pub const CONTROLLER_NESTED: &str = "k3k-controller-nested";
 pub const POLICY: &str = "k3k-policy-controller";
 /// The controller, for what it counts of objects that break policies.
 pub const AUDIT: &str = "k3k-policy-audit";
+/// The controller, for what decides in the webhook's registrations whether its silence is taken for consent.
+pub const BREAK_GLASS: &str = "k3k-break-glass";
 /// The virtual kubelet, for the host copies of tenants' objects and for nested nodes.
 pub const KUBELET: &str = "k3k-kubelet";
 /// The webhook, for its certificate and the `caBundle` of its registration.

@@ -10,6 +10,7 @@ pub mod finalize;
 pub mod finalizer;
 pub mod health;
 pub mod host;
+pub mod listing;
 pub mod memory;
 pub mod namespace;
 pub mod observe;

@@ -3,7 +3,7 @@
 use super::build::{Kind, nodes};
 use super::caches::Caches;
 use super::memory::Memory;
-use super::{Context, Guarded, reconcile, restart};
+use super::{Context, Guarded, listing, reconcile, restart};
 use futures::channel::mpsc::{self, UnboundedReceiver};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k3k_api::labels;
@@ -32,7 +32,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     let (clusters, writer) = reflector::store::<Guarded>();
     let (gone, siblings) = mpsc::unbounded();
     let known = clusters.clone();
-    let stream = watcher(Api::<Guarded>::all(client.clone()), watcher::Config::default())
+    let stream = watcher(Api::<Guarded>::all(client.clone()), listing::in_pages())
         .backoff(restart::after_errors())
         .modify(|cluster: &mut Guarded| cluster.meta_mut().managed_fields = None)
         .reflect(writer)
@@ -72,7 +72,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     });
 
     let (namespaces, writer) = reflector::store::<PartialObjectMeta<Namespace>>();
-    let claimed = watcher::Config::default().labels(&format!("{}=true", labels::CLUSTER_NAMESPACE));
+    let claimed = listing::in_pages().labels(&format!("{}=true", labels::CLUSTER_NAMESPACE));
     let stream = watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), claimed)
         .backoff(restart::after_errors())
         .modify(|namespace| trim_metadata(&mut namespace.metadata))
@@ -87,7 +87,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     );
 
     let (host_nodes, writer) = reflector::store::<Node>();
-    let stream = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
+    let stream = watcher(Api::<Node>::all(client.clone()), listing::in_pages())
         .backoff(restart::after_errors())
         .modify(trim_node)
         .reflect(writer);
@@ -104,7 +104,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     });
 
     let (quotas, writer) = reflector::store::<ResourceQuota>();
-    let stream = watcher(Api::<ResourceQuota>::all(client.clone()), watcher::Config::default())
+    let stream = watcher(Api::<ResourceQuota>::all(client.clone()), listing::in_pages())
         .backoff(restart::after_errors())
         .modify(trim_quota)
         .reflect(writer);
@@ -118,7 +118,7 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     controller = watch_policies(client, controller, &clusters, &namespaces, memory);
 
     let (refusals, writer) = reflector::store::<Event>();
-    let failed = watcher::Config::default().fields("reason=FailedCreate,involvedObject.kind=StatefulSet");
+    let failed = listing::in_pages().fields("reason=FailedCreate,involvedObject.kind=StatefulSet");
     let stream = watcher(Api::<Event>::all(client.clone()), failed)
         .backoff(restart::after_errors())
         .modify(|event| trim_metadata(&mut event.metadata))
@@ -149,7 +149,7 @@ fn watch_policies(
     let remembered = memory.clone();
     let (policies, writer) = reflector::store::<PartialObjectMeta<VirtualClusterPolicy>>();
     let all = Api::<PartialObjectMeta<VirtualClusterPolicy>>::all(client.clone());
-    let stream = watcher(all, watcher::Config::default())
+    let stream = watcher(all, listing::in_pages())
         .backoff(restart::after_errors())
         .modify(|policy| trim_metadata(&mut policy.metadata))
         .reflect(writer)
@@ -234,7 +234,7 @@ fn take_stock(context: &Context) {
 
 /// Objects that the controller made.
 fn ours() -> watcher::Config {
-    watcher::Config::default().labels(labels::COMPONENT)
+    listing::in_pages().labels(labels::COMPONENT)
 }
 
 fn owned_objects(

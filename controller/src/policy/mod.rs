@@ -10,6 +10,7 @@ pub mod build;
 pub mod caches;
 pub mod cidr;
 pub mod error;
+pub mod glass;
 pub mod mode;
 pub mod observe;
 pub mod plan;
@@ -27,6 +28,7 @@ use crate::metrics::Metrics;
 use k3k_api::v1beta1::VirtualClusterPolicy;
 use kube::Client;
 use kube::core::DeserializeGuard;
+use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// A policy as it is watched: one that does not fit the schema is reported, not a broken watch.
@@ -44,6 +46,8 @@ pub struct Context {
     pub caches: caches::Caches,
     /// Held by who deals out a budget: nobody else gives from it meanwhile.
     pub budgets: Mutex<()>,
+    /// Rung when it is time to look for violations.
+    pub audit: Arc<audit::Bell>,
     /// Events on policies.
     pub events: Events,
     /// How soon a failed reconcile is tried again.

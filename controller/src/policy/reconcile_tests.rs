@@ -83,6 +83,7 @@ async fn once(
     let context = Arc::new(Context {
         host: Host::new(client.clone(), "k3k-system".into()),
         namespace: "k3k-system".into(),
+        audit: Arc::default(),
         caches: Caches {
             policies: filled(std::slice::from_ref(policy)),
             namespaces: filled(std::slice::from_ref(namespace)),

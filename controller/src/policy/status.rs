@@ -217,7 +217,8 @@ pub async fn publish(
     }
 }
 
-fn reference(owner: &Owner) -> ObjectReference {
+/// Names a policy in an event.
+pub fn reference(owner: &Owner) -> ObjectReference {
     ObjectReference {
         api_version: Some(format!("{GROUP}/{VERSION}")),
         kind: Some("VirtualClusterPolicy".to_owned()),

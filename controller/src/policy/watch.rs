@@ -4,9 +4,9 @@ use super::build::Kind;
 use super::build::network::Surroundings;
 use super::caches::{Caches, bound_to, surroundings};
 use super::replicas::Replicas;
-use super::{Context, Guarded, reconcile};
-use crate::cluster::restart;
+use super::{Context, Guarded, audit, reconcile};
 use crate::cluster::watch::contents;
+use crate::cluster::{listing, restart};
 use futures::channel::mpsc::{self, UnboundedSender};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k3k_api::labels;
@@ -37,6 +37,7 @@ struct Bell {
     policies: Store<Guarded>,
     more: UnboundedSender<ObjectRef<Guarded>>,
     sweep: Arc<Notify>,
+    audit: Arc<audit::Bell>,
 }
 
 impl Bell {
@@ -59,15 +60,20 @@ impl Bell {
     }
 }
 
-/// The caches, the controller that fills them when it runs, and what says that there may be something to sweep.
-pub fn watches(client: &Client, system: &str) -> (Caches, Controller<Guarded>, Arc<Notify>) {
+/// The caches, the controller that fills them when it runs, and what says that there may be something to sweep. `audit` is rung when what
+/// breaks policies may be other things now.
+pub fn watches(
+    client: &Client,
+    system: &str,
+    audit: &Arc<audit::Bell>,
+) -> (Caches, Controller<Guarded>, Arc<Notify>) {
     let (policies, writer) = reflector::store::<Guarded>();
     let (more, asked) = mpsc::unbounded();
     let sweep = Arc::new(Notify::new());
-    let bell = Bell { policies: policies.clone(), more, sweep: sweep.clone() };
+    let bell = Bell { policies: policies.clone(), more, sweep: sweep.clone(), audit: audit.clone() };
 
     let rung = bell.clone();
-    let stream = watcher(Api::<Guarded>::all(client.clone()), watcher::Config::default())
+    let stream = watcher(Api::<Guarded>::all(client.clone()), listing::in_pages())
         .backoff(restart::after_errors())
         .modify(|policy: &mut Guarded| policy.meta_mut().managed_fields = None)
         .reflect(writer)
@@ -112,6 +118,7 @@ fn policies_changed(bell: Bell) -> impl FnMut(&watcher::Event<Guarded>) {
         };
         if changed {
             bell.sweep.notify_one();
+            bell.audit.ring();
             for policy in bell.budgets() {
                 // The receiver lives as long as the controller runs.
                 let _ = bell.more.unbounded_send(policy);
@@ -128,12 +135,11 @@ fn watch_namespaces(
     bell: &Bell,
 ) -> (Namespaces, Controller<Guarded>) {
     let (namespaces, writer) = reflector::store::<PartialObjectMeta<Namespace>>();
-    let stream =
-        watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), watcher::Config::default())
-            .backoff(restart::after_errors())
-            .modify(|namespace| trim_namespace(&mut namespace.metadata))
-            .reflect(writer)
-            .touched_objects();
+    let stream = watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), listing::in_pages())
+        .backoff(restart::after_errors())
+        .modify(|namespace| trim_namespace(&mut namespace.metadata))
+        .reflect(writer)
+        .touched_objects();
     let (known, bell) = (namespaces.clone(), bell.clone());
     let before: Mutex<HashMap<String, String>> = Mutex::default();
     let controller = controller.watches_stream(stream, move |namespace: PartialObjectMeta<Namespace>| {
@@ -150,6 +156,7 @@ fn watch_namespaces(
         if then == now {
             return now.iter().map(|policy| ObjectRef::new(policy)).collect();
         }
+        bell.audit.ring();
         let mut concerned = bell.budgets();
         concerned.extend(then.iter().chain(&now).map(|policy| ObjectRef::new(policy)));
         concerned
@@ -163,7 +170,7 @@ fn watch_clusters(
     namespaces: &Namespaces,
 ) -> (Store<PartialObjectMeta<Cluster>>, Controller<Guarded>) {
     let (clusters, writer) = reflector::store::<PartialObjectMeta<Cluster>>();
-    let stream = watcher(Api::<PartialObjectMeta<Cluster>>::all(client.clone()), watcher::Config::default())
+    let stream = watcher(Api::<PartialObjectMeta<Cluster>>::all(client.clone()), listing::in_pages())
         .backoff(restart::after_errors())
         .modify(|cluster| {
             trim_metadata(&mut cluster.metadata);
@@ -207,7 +214,7 @@ fn watch_network(
         *last = now;
         changed
     };
-    let stream = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
+    let stream = watcher(Api::<Node>::all(client.clone()), listing::in_pages())
         .backoff(restart::after_errors())
         .modify(trim_node)
         .reflect(node_writer)
@@ -216,7 +223,7 @@ fn watch_network(
     controller =
         controller.watches_stream(stream, move |_: Node| if moved() { rung.all() } else { Vec::new() });
 
-    let slices = watcher::Config::default().fields("metadata.name=kubernetes");
+    let slices = listing::in_pages().fields("metadata.name=kubernetes");
     let stream = watcher(Api::<EndpointSlice>::namespaced(client.clone(), "default"), slices)
         .backoff(restart::after_errors())
         .modify(|slice| trim_metadata(&mut slice.metadata))
@@ -235,7 +242,7 @@ fn watch_storage_classes(
 ) -> (Store<PartialObjectMeta<StorageClass>>, Controller<Guarded>) {
     let (classes, writer) = reflector::store::<PartialObjectMeta<StorageClass>>();
     let all = Api::<PartialObjectMeta<StorageClass>>::all(client.clone());
-    let stream = watcher(all, watcher::Config::default())
+    let stream = watcher(all, listing::in_pages())
         .backoff(restart::after_errors())
         .modify(|class| trim_metadata(&mut class.metadata))
         .reflect(writer)
@@ -255,7 +262,7 @@ fn watch_replicas(
     system: &str,
 ) -> (Replicas, Controller<Guarded>) {
     let (leases, lease_writer) = reflector::store::<PartialObjectMeta<Lease>>();
-    let theirs = watcher::Config::default().labels(&format!("{}=true", labels::WEBHOOK_REPLICA));
+    let theirs = listing::in_pages().labels(&format!("{}=true", labels::WEBHOOK_REPLICA));
     let said = watcher(Api::<PartialObjectMeta<Lease>>::namespaced(client.clone(), system), theirs)
         .backoff(restart::after_errors())
         .modify(|lease| lease.metadata.managed_fields = None)
@@ -265,7 +272,7 @@ fn watch_replicas(
     let controller = controller.watches_stream(said, move |_: PartialObjectMeta<Lease>| rung.all());
 
     let (slices, slice_writer) = reflector::store::<EndpointSlice>();
-    let service = watcher::Config::default().labels("kubernetes.io/service-name=k3k-webhook");
+    let service = listing::in_pages().labels("kubernetes.io/service-name=k3k-webhook");
     let there = watcher(Api::<EndpointSlice>::namespaced(client.clone(), system), service)
         .backoff(restart::after_errors())
         .modify(|slice| trim_metadata(&mut slice.metadata))
@@ -325,7 +332,7 @@ fn owned_objects(
     let store = writer.as_reader();
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
     let ours = format!("{}={}", labels::MANAGED_BY, labels::MANAGED_BY_POLICY);
-    let stream = watcher(api, watcher::Config::default().labels(&ours))
+    let stream = watcher(api, listing::in_pages().labels(&ours))
         .backoff(restart::after_errors())
         .modify(trim_object)
         .reflect(writer)
@@ -395,7 +402,8 @@ pub async fn run(
     tokio::select! {
         () = running => {}
         () = super::sweep::run(&context, &sweep) => {}
-        () = super::audit::run(&context) => {}
+        () = audit::run(&context) => {}
+        () = super::glass::run(&context) => {}
         () = shutdown.cancelled() => {}
     }
 }

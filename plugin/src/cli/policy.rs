@@ -9,8 +9,9 @@ pub(crate) use create::{
 pub(crate) use evaluate::{PolicyAuditArgs, PolicyExplainArgs, PolicyTestArgs, TestFormat};
 
 use super::DryRunFlag;
-use crate::output::object::Format;
+use crate::output::{age, object::Format};
 use clap::{Args, Subcommand};
+use std::time::Duration;
 
 /// `policy …`.
 #[derive(Debug, Subcommand)]
@@ -35,6 +36,8 @@ pub(crate) enum PolicyCommand {
     Explain(PolicyExplainArgs),
     /// List running objects that a policy would not let in now
     Audit(PolicyAuditArgs),
+    /// Let things in for a while although the webhook cannot be asked
+    BreakGlass(BreakGlassArgs),
 }
 
 /// `policy get`.
@@ -122,6 +125,47 @@ pub(crate) struct PolicyDeleteArgs {
     /// A policy that does not exist is not an error
     #[arg(long)]
     pub(crate) ignore_not_found: bool,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRunFlag,
+}
+
+/// `policy break-glass`.
+#[derive(Args, Debug)]
+#[command(
+    long_about = "Let things in for a while although the webhook cannot be asked.
+
+The controller opens the webhook's registrations and closes them again when the time is up, also when it was started anew
+meanwhile. Quotas, limits, NetworkPolicies, Pod Security labels and ValidatingAdmissionPolicies hold all the time. Whoever may
+write validatingwebhookconfigurations may do this.",
+    after_help = "Examples:
+  kubectl k3k policy break-glass --for 30m --reason \"the webhook's image cannot be pulled\"
+  kubectl k3k policy break-glass --reason \"INC-7\" --namespace team-a     only there, where nobody is asked at all
+  kubectl k3k policy break-glass --end"
+)]
+pub(crate) struct BreakGlassArgs {
+    /// For how long; 4h at most
+    #[arg(long = "for", default_value = "30m", value_parser = age::parse, value_name = "DURATION")]
+    pub(crate) duration: Duration,
+
+    /// Why; it is told in an Event, and by "policy get" and "policy describe"
+    #[arg(long, value_name = "TEXT", required_unless_present = "end")]
+    pub(crate) reason: Option<String>,
+
+    /// Only in this namespace; may be repeated. Default: all namespaces of clusters
+    // The same id as the flag of all commands, whose place it takes.
+    #[arg(
+        id = "namespace",
+        short = 'n',
+        long = "namespace",
+        value_name = "NAMESPACE",
+        value_delimiter = ','
+    )]
+    pub(crate) namespaces: Vec<String>,
+
+    /// Close again now
+    #[arg(long, conflicts_with_all = ["duration", "reason", "namespace"])]
+    pub(crate) end: bool,
 
     #[command(flatten)]
     pub(crate) dry_run: DryRunFlag,

@@ -60,6 +60,8 @@ fn help_names_the_plugin_as_it_was_called(#[case] argv0: &str, #[case] want: &st
 #[case(&["policy", "explain", "pod", "web", "-n", "x", "--cluster", "a/dev"])]
 #[case(&["policy", "explain", "images.digest"])]
 #[case(&["policy", "audit", "gold", "-f", "x.yaml", "-o", "json"])]
+#[case(&["policy", "break-glass", "--for", "1h30m", "--reason", "r", "-n", "a", "--namespace=b,c"])]
+#[case(&["policy", "break-glass", "--end"])]
 fn good_lines(#[case] line: &[&str]) {
     if let Err(error) = parse(line) {
         panic!("{line:?}: {error}");

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bind;
+mod break_glass;
 mod changes;
 mod create;
 mod defaults;
@@ -35,6 +36,7 @@ pub(super) async fn run(
         PolicyCommand::Test(args) => test::run(&args, flags, terminal).await,
         PolicyCommand::Explain(args) => explain::run(&args, flags, terminal).await,
         PolicyCommand::Audit(args) => audit::run(&args, flags, terminal).await,
+        PolicyCommand::BreakGlass(args) => break_glass::run(&args, flags, terminal).await,
     }
 }
 

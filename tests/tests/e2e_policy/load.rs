@@ -26,7 +26,6 @@ pub(crate) struct Refusal {
     /// Whether it was decided, and not only that nobody could be asked.
     pub(crate) is_decision: bool,
     /// What the API server says.
-    #[expect(dead_code, reason = "told when a test fails")]
     pub(crate) message: String,
 }
 

@@ -1,6 +1,9 @@
 //! Policies on the lab: real registries, real nodes, and a webhook that is killed, frozen and replaced while everybody works.
 
+mod audit;
+mod budget;
 mod change;
+mod glass;
 mod images;
 mod load;
 mod nodes;

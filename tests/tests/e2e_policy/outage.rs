@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use k3k_tests::nested::eventually;
 use std::time::Instant;
 
-const SYSTEM: &str = "k3k-system";
+/// Namespace of k3k itself.
+pub(crate) const SYSTEM: &str = "k3k-system";
 
 fn webhooks() -> Result<Vec<String>> {
     let told = host(&[
@@ -22,12 +23,13 @@ fn webhooks() -> Result<Vec<String>> {
     Ok(told.split_whitespace().map(str::to_owned).collect())
 }
 
-fn until_available() -> Result<()> {
+/// All replicas of the webhook are there.
+pub(crate) fn until_available() -> Result<()> {
     host(&["-n", SYSTEM, "rollout", "status", "deployment/k3k-webhook", "--timeout=240s"]).map(drop)
 }
 
 /// A compliant pod gets in again, by and by.
-fn until_admitted(namespace: &str) -> Result<()> {
+pub(crate) fn until_admitted(namespace: &str) -> Result<()> {
     let started = Instant::now();
     loop {
         let attempts = Load::start(namespace, &compliant(), 1, 1).join()?;

@@ -21,6 +21,8 @@ struct Observed {
     compiled: Result<Policy, CompileError>,
     /// Where it holds; None if one may not know.
     namespaces: Option<Vec<BoundNamespace>>,
+    /// That the glass is broken, if it is.
+    broken: Option<String>,
     /// Events about it.
     events: Vec<Event>,
 }
@@ -34,13 +36,15 @@ pub(super) async fn run(
     let name = policies::name(&args.name)?;
     let connection = connect::connect(flags, terminal).await?;
     let object = policies::find(&connection, &name).await?;
+    let now = jiff::Timestamp::now();
     let observed = Observed {
+        broken: super::break_glass::line(&connection, now).await,
         compiled: k3k_policy::read_policy(&object),
         object: policies::view(&object)?,
         namespaces: namespaces(&connection, &name).await,
         events: events(&connection, &name).await,
     };
-    terminal.data(&page::render(&observed, jiff::Timestamp::now()))?;
+    terminal.data(&page::render(&observed, now))?;
     Ok(Exit::Done)
 }
 

@@ -45,6 +45,10 @@ pub(super) async fn run(
         terminal.data(&object::render(format, &objects, names.len() == 1)?)?;
         return Ok(missing.unwrap_or(Exit::Done));
     }
+    let now = jiff::Timestamp::now();
+    if let Some(broken) = super::break_glass::line(&connection, now).await {
+        terminal.warn(&broken);
+    }
     if objects.is_empty() && missing.is_none() {
         terminal.note(
             "No policies found. Clusters are held to the default policy: Pod Security Standard Baseline.",
@@ -53,7 +57,6 @@ pub(super) async fn run(
     }
     let governed = governed(&connection).await;
     let wide = args.output == Some(Format::Wide);
-    let now = jiff::Timestamp::now();
     let mut rows = Vec::new();
     for object in &objects {
         match policies::view(object) {

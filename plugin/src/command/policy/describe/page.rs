@@ -28,6 +28,7 @@ pub(super) fn render(observed: &Observed, now: jiff::Timestamp) -> String {
     if let Some(summary) = &status.summary {
         many("Status", vec![summary.clone()]);
     }
+    many("Break-glass", observed.broken.iter().cloned().collect());
     match &observed.compiled {
         Ok(policy) => {
             for (area, lines) in sentences::areas(policy) {
@@ -162,6 +163,7 @@ mod tests {
         Observed {
             compiled: k3k_policy::read_policy(&object),
             object: serde_json::from_value(object).expect("policy"),
+            broken: None,
             namespaces: Some(vec![BoundNamespace { name: "team-a".into(), clusters: 2 }]),
             events: vec![
                 serde_json::from_value(
@@ -205,7 +207,9 @@ mod tests {
         let status = json!({"observedGeneration": 3, "conditions": [{"type": "Accepted", "status": "True", "reason": "Compiled", "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z"}],
             "violations": {"enforced": 1, "warned": 2, "audited": 0, "countedAt": "2026-01-03T23:59:00Z", "examples": ["team-a/web: images.digest"]}});
-        insta::assert_snapshot!(render(&observed(&spec, &status), now()));
+        let mut observed = observed(&spec, &status);
+        observed.broken = Some("the glass is broken by ann".to_owned());
+        insta::assert_snapshot!(render(&observed, now()));
     }
 
     #[test]
