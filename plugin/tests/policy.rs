@@ -203,3 +203,60 @@ fn delete_refuses_while_namespaces_are_bound() {
         .stderr(contains("nothing new can be made in \"team-a\""));
     assert!(fake.object(&path("gold")).is_none());
 }
+
+const REGISTRATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+
+fn registration(policy: &str, annotation: Option<&Value>) -> Value {
+    let webhook = |name: &str, policy: &str| {
+        json!({"name": name, "failurePolicy": policy, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "clientConfig": {"url": "https://x"}})
+    };
+    let annotations = annotation.map(|said| json!({"k3k.io/break-glass": said.to_string()}));
+    json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"annotations": annotations},
+        "webhooks": [webhook("validate.policy.k3k.io", policy), webhook("namespaces.guard.k3k.io", "Fail")]})
+}
+
+#[test]
+fn the_glass_is_broken_with_a_reason_and_for_a_while() {
+    let fake = host();
+    let one = format!("{REGISTRATIONS}/k3k-webhook");
+    let said = stderr(&fake, &["policy", "break-glass", "--reason=outage"], 1);
+    assert!(said.contains("the webhook is not registered"), "{said}");
+    fake.put(&one, registration("Fail", None));
+    for (line, words) in [
+        (&["policy", "break-glass"][..], "--reason"),
+        (&["policy", "break-glass", "--reason= "], "a reason of 1 to 500 characters"),
+        (&["policy", "break-glass", "--reason=r", "--for=5h"], "by 4 hours at most"),
+        (&["policy", "break-glass", "--reason=r", "--for=0s"], "the end must come after the beginning"),
+        (&["policy", "break-glass", "--end", "--reason=r"], "cannot be used with"),
+    ] {
+        let said = stderr(&fake, line, 2);
+        assert!(said.contains(words), "{line:?}: {said}");
+        assert_eq!(fake.changes(), Vec::<String>::new(), "{line:?}");
+    }
+    assert!(stdout(&fake, &["policy", "break-glass", "--end"], 0).contains("unchanged"));
+    let dry = stdout(&fake, &["policy", "break-glass", "--reason=r", "--dry-run"], 0);
+    assert!(dry.contains("open until") && dry.ends_with("(30m) (dry run)\n"), "{dry}");
+
+    // What the controller does once somebody waits for it. The fake has one state for both.
+    let me = json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1", "metadata": {},
+        "status": {"userInfo": {"username": "ann"}}});
+    fake.answer("POST /apis/authentication.k8s.io/v1/selfsubjectreviews", 201, &me.to_string());
+    fake.script(REGISTRATIONS, vec![fake::Act::Make(one.clone(), registration("Ignore", None))]);
+    let opened = stdout(&fake, &["policy", "break-glass", "--reason=outage", "--for=1h"], 0);
+    assert!(opened.contains("k3k-webhook open until "), "{opened}");
+    assert_eq!(fake.changes().iter().filter(|change| change.starts_with("PATCH")).count(), 1);
+
+    let glass = json!({"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T04:00:00Z", "by": "ann", "reason": "outage"});
+    fake.put(&one, registration("Ignore", Some(&glass)));
+    let said = stderr(&fake, &["policy", "get"], 0);
+    assert!(!said.contains("glass"), "the time is up: {said}");
+    let far = json!({"since": "2999-01-01T00:00:00Z", "until": "2999-01-01T04:00:00Z", "by": "ann", "reason": "outage"});
+    fake.put(&one, registration("Ignore", Some(&far)));
+    let said = stderr(&fake, &["policy", "get"], 0);
+    assert!(said.contains("the glass is broken by ann for all clusters' namespaces until 2999"), "{said}");
+    let page = stdout(&fake, &["policy", "describe", "gold"], 0);
+    assert!(page.contains("Break-glass") && page.contains("broken by ann"), "{page}");
+    fake.script(REGISTRATIONS, vec![fake::Act::Make(one, registration("Fail", None))]);
+    assert!(stdout(&fake, &["policy", "break-glass", "--end"], 0).contains("closed"));
+}

@@ -23,6 +23,8 @@ use turns::Turns;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// First and longest pause after the host refused: its policy may change, but seldom does.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+/// First and longest pause after a quota of the host was exceeded: others may give up what they use.
+const ROOM: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// Whom a key belongs to, so that all get their turn.
 pub trait Tenant {
@@ -53,6 +55,8 @@ pub enum Next {
     Retry,
     /// The host said no.
     Refused,
+    /// The host has no room for it now.
+    NoRoom,
 }
 
 /// Asks for keys to be looked at.
@@ -77,7 +81,8 @@ impl<K> Requests<K> {
         keys.into_iter().for_each(|key| self.send(key));
     }
 
-    fn later(&self, key: K, delay: Duration) {
+    /// Asks for `key` after `delay`, or earlier if that was asked for before.
+    pub fn later(&self, key: K, delay: Duration) {
         let _ = self.0.unbounded_send(ScheduleRequest { message: key, run_at: Instant::now() + delay });
     }
 }
@@ -130,6 +135,7 @@ where
                     Next::After(delay) => { failures.remove(&key); delay }
                     Next::Retry => pause(&mut failures, &key, BACKOFF),
                     Next::Refused => pause(&mut failures, &key, PATIENCE),
+                    Next::NoRoom => pause(&mut failures, &key, ROOM),
                 };
                 requests.later(key, delay);
             }

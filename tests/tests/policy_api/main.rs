@@ -7,6 +7,7 @@
 mod binding;
 mod budget;
 mod clusters;
+mod glass;
 mod hosts;
 mod labels;
 

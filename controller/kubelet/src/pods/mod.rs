@@ -3,6 +3,7 @@
 mod create;
 pub mod decide;
 mod mirror;
+mod room;
 mod secret;
 
 use crate::converge::{Next, Requests};
@@ -13,6 +14,7 @@ use crate::watch::{Change, Listed, Name, nested_name, origin};
 use crate::world::{World, lock};
 use decide::{Act, decide};
 use k3k_translate::Refusal;
+use kube::api::DynamicObject;
 use kube::api::{DeleteParams, Preconditions};
 use secret::Secrets;
 use std::sync::Arc;
@@ -73,12 +75,18 @@ pub struct Pods {
     world: Arc<World>,
     secrets: Secrets,
     listed: Listed,
+    waiting: room::Waiting,
 }
 
 impl Pods {
     /// For the pods of `world`.
     pub fn new(world: Arc<World>) -> Self {
-        Self { world, secrets: Secrets::default(), listed: Listed::default() }
+        Self {
+            world,
+            secrets: Secrets::default(),
+            listed: Listed::default(),
+            waiting: room::Waiting::default(),
+        }
     }
 
     /// Asks for what a change on either side concerns.
@@ -87,9 +95,22 @@ impl Pods {
         let owner = &self.world.context.owner;
         match change {
             Change::Object(pod) if is_nested => requests.send_all(nested_name(pod)),
-            Change::Object(pod) => requests.send_all(origin(owner, pod).map(Name::from)),
+            Change::Object(pod) => {
+                requests.send_all(origin(owner, pod).map(Name::from));
+                if self.has_ended(pod) {
+                    for name in self.waiting.next() {
+                        requests.later(name, room::DELAY);
+                    }
+                }
+            }
             Change::Relisted => requests.send_all(self.known()),
         }
+    }
+
+    /// Whether a host pod takes no room any more.
+    fn has_ended(&self, pod: &DynamicObject) -> bool {
+        let is_there = nested_name(pod).is_some_and(|name| self.world.host_pods.get(&name).is_some());
+        !is_there || matches!(pod.data["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
     }
 
     /// One step for the pod `name`.
@@ -101,7 +122,12 @@ impl Pods {
             Ok(next) => next,
             Err(error) if error.is_final() => {
                 self.tell_refusal(name, &error).await;
-                Next::Refused
+                if matches!(&error, Error::Denied(denied) if denied.is_for_want_of_room()) {
+                    self.waiting.join(name);
+                    Next::NoRoom
+                } else {
+                    Next::Refused
+                }
             }
             Err(error) => {
                 tracing::warn!(pod = %name, %error, "a pod is out of date");
@@ -170,6 +196,7 @@ impl Pods {
 
     /// Nothing is left of the host pod of `name`.
     fn forget(&self, name: &Name) {
+        self.waiting.leave(name);
         let host_name = self.world.context.owner.host_name(&name.namespace, &name.name);
         lock(&self.world.uses).remove_named("Pod", &host_name);
         if let Some(origin) = lock(&self.world.origins).remove(&host_name) {

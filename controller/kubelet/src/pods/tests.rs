@@ -135,6 +135,36 @@ async fn a_denial_of_the_host_reaches_the_tenant() {
 }
 
 #[tokio::test]
+async fn who_waits_for_room_is_tried_when_another_pod_ends() {
+    let Stage { pods, mut host, mut nested, name } = stage(Some(nested_pod(&plain())), None);
+    let (pods, waiting) = (Arc::new(pods), name.clone());
+    let stepping = pods.clone();
+    let step = tokio::spawn(async move { stepping.step(&waiting).await });
+    let message =
+        format!("pods \"{}\" is forbidden: exceeded quota: k3k-gold, requested: pods=1", host_name());
+    host.expect("POST", "/api/v1/namespaces/k3k-dev/pods").await.refuse(403, "Forbidden", &message);
+    let call = nested.expect("PATCH", "/api/v1/namespaces/default/pods/web/status").await;
+    let waits = &call.body[1]["value"]["containerStatuses"][0]["state"]["waiting"];
+    assert_eq!(waits["reason"], "HostAdmissionDenied");
+    assert!(waits["message"].as_str().unwrap().contains("exceeded quota"));
+    call.accept();
+    nested.expect("POST", "/apis/events.k8s.io/v1/namespaces/default/events").await.accept();
+    assert_eq!(step.await.unwrap(), Next::NoRoom);
+
+    let other = |phase: &str| {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "other", "namespace": "k3k-dev"},
+            "status": {"phase": phase}});
+        Change::Object(Box::new(serde_json::from_value(pod).unwrap()))
+    };
+    // Whoever is in no cache has gone.
+    let (requests, mut queue) = crate::converge::queue();
+    pods.ask(&requests, false, &other("Running"));
+    assert_eq!(queue.next_requested(), Some(name));
+    pods.ask(&requests, false, &other("Running"));
+    assert_eq!(queue.next_requested(), None, "once");
+}
+
+#[tokio::test]
 async fn what_cannot_be_translated_never_reaches_the_host() {
     let mut spec = plain();
     spec["volumes"] = json!([{"name": "v", "nfs": {"server": "s", "path": "/"}}]);

@@ -14,6 +14,13 @@ pub struct Denied {
     pub message: String,
 }
 
+impl Denied {
+    /// Whether a quota was in the way: there may be room soon.
+    pub fn is_for_want_of_room(&self) -> bool {
+        self.reason == "HostAdmissionDenied" && self.message.contains("exceeded quota")
+    }
+}
+
 /// Why the host did not take the copy of `name`. Err if that was no refusal: trying again may help.
 pub fn denied(owner: &Owner, name: &Name, error: kube::Error) -> Result<Denied, kube::Error> {
     match error {
