@@ -37,6 +37,7 @@ impl Metrics {
             Next::Done | Next::After(_) => "ok",
             Next::Retry => "error",
             Next::Refused => "refused",
+            Next::NoRoom => "no_room",
         };
         self.pod_steps.get_or_create(&Outcome { result }).inc();
     }

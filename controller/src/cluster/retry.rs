@@ -1,6 +1,6 @@
 //! How soon a failed reconcile is tried again: each cluster has its own, growing interval.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,11 @@ impl Retries {
     pub fn reset(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
+
+    /// Forgets what is not among `present`: it may have gone in the middle of its failures.
+    pub fn keep(&self, present: &HashSet<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| present.contains(uid));
+    }
 }
 
 #[cfg(test)]
@@ -50,5 +55,7 @@ mod tests {
         assert_eq!(retries.failed("a"), LONGEST);
         retries.reset("a");
         assert_eq!(retries.failed("a"), SHORTEST);
+        retries.keep(&HashSet::from(["b".to_owned()]));
+        assert_eq!((retries.failures("a"), retries.failures("b")), (0, 1), "who is gone is forgotten");
     }
 }

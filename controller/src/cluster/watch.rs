@@ -230,6 +230,7 @@ fn take_stock(context: &Context) {
     context.metrics.set_clusters(phases.into_iter());
     context.health.keep(&present);
     context.memory.keep(&present);
+    context.retries.keep(&present);
 }
 
 /// Objects that the controller made.

@@ -408,9 +408,10 @@ pub async fn run(
     }
 }
 
-/// Counts the policies and their namespaces.
+/// Counts the policies and their namespaces, and drops what is kept for those that are gone.
 fn take_stock(context: &Context) {
     let policies = context.caches.policies.state();
+    context.retries.keep(&policies.iter().filter_map(|policy| policy.uid()).collect());
     let bound = context.caches.namespaces.state_filter(|namespace| {
         bound_to(namespace).is_some_and(|policy| context.caches.policy(policy).is_some())
     });
