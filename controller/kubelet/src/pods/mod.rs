@@ -3,7 +3,7 @@
 mod create;
 pub mod decide;
 mod mirror;
-mod room;
+pub mod room;
 mod secret;
 
 use crate::converge::{Next, Requests};
