@@ -105,11 +105,6 @@ pub fn parse(body: &[u8]) -> Result<Request<'_>, Error> {
     review.request.filter(|request| !request.uid.is_empty()).ok_or(Error::NoRequest)
 }
 
-/// The most characters of one warning; the API server cuts longer ones off wherever it likes.
-const LONGEST_WARNING: usize = 256;
-/// The most warnings: the API server drops what is more than 4096 characters together.
-const MOST_WARNINGS: usize = 15;
-
 /// Writes the answer. It always goes out with HTTP 200: any other code means to the API server that the webhook
 /// could not be asked.
 pub fn answer(request: &Request<'_>, decision: &Decision) -> Result<Vec<u8>, Error> {
@@ -117,18 +112,10 @@ pub fn answer(request: &Request<'_>, decision: &Decision) -> Result<Vec<u8>, Err
     response.uid.clone_from(&request.uid);
     response.allowed = decision.is_allowed();
     response.result = decision.status(request).unwrap_or_default();
-    let warnings: Vec<String> = decision.warnings().take(MOST_WARNINGS).map(shorten).collect();
-    response.warnings = Some(warnings).filter(|warnings| !warnings.is_empty());
+    response.warnings = Some(decision.warnings()).filter(|warnings| !warnings.is_empty());
     response.audit_annotations = decision.audit().into_iter().collect();
     if let Some(patch) = decision.patch() {
         response = response.with_patch(patch.clone())?;
     }
     Ok(serde_json::to_vec(&response.into_review())?)
-}
-
-fn shorten(text: String) -> String {
-    match text.char_indices().nth(LONGEST_WARNING - 1) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }
