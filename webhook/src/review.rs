@@ -89,20 +89,38 @@ struct Kind {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Review<'a> {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
     #[serde(borrow, default)]
     request: Option<Request<'a>>,
 }
 
+impl Kind {
+    fn is_known(self) -> Result<(), Error> {
+        let Self { api_version, kind } = self;
+        if kind == META_KIND && api_version == META_API_VERSION_V1 {
+            return Ok(());
+        }
+        Err(Error::Version { kind, api_version })
+    }
+}
+
 /// Reads a question.
 pub fn parse(body: &[u8]) -> Result<Request<'_>, Error> {
-    // First, so that a version whose request looks different is called by its name.
-    let Kind { api_version, kind } = serde_json::from_slice(body)?;
-    if kind != META_KIND || api_version != META_API_VERSION_V1 {
-        return Err(Error::Version { kind, api_version });
-    }
-    let review: Review<'_> = serde_json::from_slice(body)?;
-    review.request.filter(|request| !request.uid.is_empty()).ok_or(Error::NoRequest)
+    let Review { api_version, kind, request } = match serde_json::from_slice(body) {
+        Ok(review) => review,
+        Err(error) => {
+            // A version whose request looks different is called by its name.
+            serde_json::from_slice::<Kind>(body)?.is_known()?;
+            return Err(error.into());
+        }
+    };
+    Kind { api_version, kind }.is_known()?;
+    request.filter(|request| !request.uid.is_empty()).ok_or(Error::NoRequest)
 }
 
 /// Writes the answer. It always goes out with HTTP 200: any other code means to the API server that the webhook
