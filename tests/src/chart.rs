@@ -2,8 +2,9 @@
 //! `{{ .Values.a.b }}`, `{{ .Release.Namespace }}` and `{{ .Chart.AppVersion }}`, as they are or through `toJson` or
 //! `quote`.
 
-use crate::workspace;
+use crate::{ApiServer, lab, workspace};
 use anyhow::{Context, Result, bail};
+use k3k_api::managers;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -20,6 +21,35 @@ pub fn objects(namespace: &str) -> Result<Vec<Value>> {
         }
     }
     Ok(objects.into_iter().filter(|object: &Value| !object.is_null()).collect())
+}
+
+/// The same, with the webhook at `port` of this machine instead of behind a Service: nothing routes Services beside a lone API server.
+pub fn objects_with_webhook_at(namespace: &str, port: u16) -> Result<Vec<Value>> {
+    let mut objects = objects(namespace)?;
+    for object in &mut objects {
+        for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
+            let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap_or_default().to_owned();
+            webhook["clientConfig"] = json!({"url": format!("https://localhost:{port}{path}")});
+        }
+    }
+    Ok(objects)
+}
+
+/// An API server with k3k's CRDs, and `namespace` for the chart.
+pub async fn host(namespace: &str) -> Result<ApiServer> {
+    let server = ApiServer::start().await?;
+    lab::succeed(server.kubectl()?.args(["create", "namespace", namespace]))?;
+    lab::succeed(server.kubectl()?.arg("apply").arg("-f").arg(workspace::path("manifests/crds")))?;
+    Ok(server)
+}
+
+/// Applies objects of the chart as `kubectl k3k install` does.
+pub fn apply(server: &ApiServer, objects: &[Value]) -> Result<()> {
+    let file = tempfile::Builder::new().suffix(".json").tempfile()?;
+    serde_json::to_writer(&file, &json!({"apiVersion": "v1", "kind": "List", "items": objects}))?;
+    let mut command = server.kubectl()?;
+    command.args(["apply", "--server-side", "--field-manager", managers::INSTALL, "-f"]).arg(file.path());
+    lab::succeed(&mut command).map(drop)
 }
 
 /// Name and text of every template, sorted by name.

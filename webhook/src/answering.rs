@@ -94,7 +94,7 @@ impl Answering {
             clusters_in_namespace,
             host_is_taken: &host_is_taken,
         };
-        let decision = decision::decide(request, &objects, &requester, &facts, phase, &resolved);
+        let decision = decision::decide(request, objects, &requester, &facts, phase, &resolved);
         // Asked late, as it seldom matters: who may change policies could lift the guards anyway.
         let could_be =
             matches!(requester, Requester::Other | Requester::Administrator) && decision.is_guarded();

@@ -6,7 +6,9 @@ use json_patch::Patch;
 use k3k_api::v1beta1::policy::EnforcementMode;
 use k3k_policy::mutate::{self, Digests, Stage};
 use k3k_policy::pod::Role;
-use k3k_policy::{Facts, Governing, MALFORMED, Operation, Question, Requester, Violation, judge, rules};
+use k3k_policy::{
+    Facts, Governing, MALFORMED, Operation, Question, Requester, Violation, judge, rules, told,
+};
 use kube::core::Status;
 use kube::core::admission::Operation as Asked;
 use kube::core::response::{StatusCause, StatusDetails, StatusSummary, reason};
@@ -15,8 +17,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
 
-/// How many violations the message of a denial spells out.
-const MOST_SENTENCES: usize = 10;
 /// How many violations a denial lists as causes.
 const MOST_CAUSES: usize = 100;
 
@@ -82,7 +82,7 @@ pub fn read(request: &Request<'_>) -> Result<Objects, Decision> {
 /// Asks the policy's rules. `requester` is who asks, and `resolved` what registries said about [`mutate::wanted`].
 pub fn decide(
     request: &Request<'_>,
-    objects: &Objects,
+    mut objects: Objects,
     requester: &Requester,
     facts: &Facts<'_>,
     phase: Phase,
@@ -92,8 +92,8 @@ pub fn decide(
     if matches!(operation, Operation::Create | Operation::Update) && objects.object.is_none() {
         return Decision::denied(MALFORMED, "", "the object cannot be read: there is none".to_owned());
     }
-    let changed = match phase {
-        Phase::Mutate => mutated(request, objects, facts, &resolved.digests),
+    let patch = match phase {
+        Phase::Mutate => mutate(request, &mut objects, facts, &resolved.digests),
         Phase::Validate => None,
     };
     let question = Question {
@@ -104,14 +104,13 @@ pub fn decide(
         namespace: &request.namespace,
         name: &request.name,
         requester,
-        object: changed.as_ref().or(objects.object.as_ref()),
+        object: objects.object.as_ref(),
         old: objects.old.as_ref(),
     };
     let mut violations = judge(&question, facts);
     for violation in &mut violations {
         explain(violation, question.object, &resolved.failures);
     }
-    let patch = changed.as_ref().zip(objects.object.as_ref()).and_then(|(new, old)| mutate::patch(old, new));
     let policy = match facts.governing {
         Governing::Named(policy) => Some((policy.name.clone(), policy.generation)),
         _ => None,
@@ -129,12 +128,21 @@ pub fn wanted(
     if !is_pod(request) || Role::of(pod) == Role::ControlPlane {
         return Vec::new();
     }
-    mutate::wanted(pod, policy, stage(request, objects))
+    mutate::wanted(pod, policy, stage(request, objects.old.as_ref()))
 }
 
-fn mutated(request: &Request<'_>, objects: &Objects, facts: &Facts<'_>, digests: &Digests) -> Option<Value> {
-    let (Governing::Named(policy), Some(pod)) = (facts.governing, &objects.object) else { return None };
-    is_pod(request).then(|| mutate::pod(pod, policy, Role::of(pod), stage(request, objects), digests))
+/// Makes a pod what its policy wants.
+fn mutate(
+    request: &Request<'_>,
+    objects: &mut Objects,
+    facts: &Facts<'_>,
+    digests: &Digests,
+) -> Option<Patch> {
+    let (Governing::Named(policy), Some(pod)) = (facts.governing, &mut objects.object) else { return None };
+    if !is_pod(request) {
+        return None;
+    }
+    mutate::apply(pod, policy, stage(request, objects.old.as_ref()), digests)
 }
 
 fn is_pod(request: &Request<'_>) -> bool {
@@ -144,8 +152,8 @@ fn is_pod(request: &Request<'_>) -> bool {
         && matches!(request.operation, Asked::Create | Asked::Update)
 }
 
-fn stage<'a>(request: &Request<'_>, objects: &'a Objects) -> Stage<'a> {
-    match &objects.old {
+fn stage<'a>(request: &Request<'_>, old: Option<&'a Value>) -> Stage<'a> {
+    match old {
         Some(old) if request.operation == Asked::Update => Stage::Running(old),
         _ => Stage::New,
     }
@@ -250,9 +258,8 @@ impl Decision {
     }
 
     /// What whoever asks is told, besides a denial.
-    pub fn warnings(&self) -> impl Iterator<Item = String> {
-        let warned = self.violations.iter().filter(|violation| violation.mode == EnforcementMode::Warn);
-        warned.map(|violation| format!("{}: {}", violation.rule, violation.message))
+    pub fn warnings(&self) -> Vec<String> {
+        told::warnings(self.violations.iter().filter(|violation| violation.mode == EnforcementMode::Warn))
     }
 
     /// What the API server's audit log is told. The API server puts the webhook's name before the keys.
@@ -293,7 +300,7 @@ impl Decision {
             None if self.denied => (
                 403,
                 reason::FORBIDDEN,
-                sentences(&enforced().collect::<Vec<_>>()),
+                told::denial(enforced()),
                 enforced().take(MOST_CAUSES).map(cause).collect(),
             ),
             None => return None,
@@ -322,18 +329,6 @@ fn cause(violation: &Violation) -> StatusCause {
         message: violation.message.clone(),
         field: violation.field.clone(),
     }
-}
-
-fn sentences(violations: &[&Violation]) -> String {
-    let mut text: Vec<String> = violations
-        .iter()
-        .take(MOST_SENTENCES)
-        .map(|violation| format!("{}: {}.", violation.rule, violation.message))
-        .collect();
-    if violations.len() > MOST_SENTENCES {
-        text.push(format!("And {} more.", violations.len() - MOST_SENTENCES));
-    }
-    text.join(" ")
 }
 
 #[cfg(test)]

@@ -89,26 +89,39 @@ struct Kind {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Review<'a> {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
     #[serde(borrow, default)]
     request: Option<Request<'a>>,
 }
 
-/// Reads a question.
-pub fn parse(body: &[u8]) -> Result<Request<'_>, Error> {
-    // First, so that a version whose request looks different is called by its name.
-    let Kind { api_version, kind } = serde_json::from_slice(body)?;
-    if kind != META_KIND || api_version != META_API_VERSION_V1 {
-        return Err(Error::Version { kind, api_version });
+impl Kind {
+    fn is_known(self) -> Result<(), Error> {
+        let Self { api_version, kind } = self;
+        if kind == META_KIND && api_version == META_API_VERSION_V1 {
+            return Ok(());
+        }
+        Err(Error::Version { kind, api_version })
     }
-    let review: Review<'_> = serde_json::from_slice(body)?;
-    review.request.filter(|request| !request.uid.is_empty()).ok_or(Error::NoRequest)
 }
 
-/// The most characters of one warning; the API server cuts longer ones off wherever it likes.
-const LONGEST_WARNING: usize = 256;
-/// The most warnings: the API server drops what is more than 4096 characters together.
-const MOST_WARNINGS: usize = 15;
+/// Reads a question.
+pub fn parse(body: &[u8]) -> Result<Request<'_>, Error> {
+    let Review { api_version, kind, request } = match serde_json::from_slice(body) {
+        Ok(review) => review,
+        Err(error) => {
+            // A version whose request looks different is called by its name.
+            serde_json::from_slice::<Kind>(body)?.is_known()?;
+            return Err(error.into());
+        }
+    };
+    Kind { api_version, kind }.is_known()?;
+    request.filter(|request| !request.uid.is_empty()).ok_or(Error::NoRequest)
+}
 
 /// Writes the answer. It always goes out with HTTP 200: any other code means to the API server that the webhook
 /// could not be asked.
@@ -117,18 +130,10 @@ pub fn answer(request: &Request<'_>, decision: &Decision) -> Result<Vec<u8>, Err
     response.uid.clone_from(&request.uid);
     response.allowed = decision.is_allowed();
     response.result = decision.status(request).unwrap_or_default();
-    let warnings: Vec<String> = decision.warnings().take(MOST_WARNINGS).map(shorten).collect();
-    response.warnings = Some(warnings).filter(|warnings| !warnings.is_empty());
+    response.warnings = Some(decision.warnings()).filter(|warnings| !warnings.is_empty());
     response.audit_annotations = decision.audit().into_iter().collect();
     if let Some(patch) = decision.patch() {
         response = response.with_patch(patch.clone())?;
     }
     Ok(serde_json::to_vec(&response.into_review())?)
-}
-
-fn shorten(text: String) -> String {
-    match text.char_indices().nth(LONGEST_WARNING - 1) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }

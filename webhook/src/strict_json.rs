@@ -3,6 +3,7 @@
 //! many small values is refused: in memory it takes a hundred times its length.
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 use std::cell::Cell;
 use std::fmt;
@@ -76,11 +77,15 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = members.next_key::<String>()? {
-            if object.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key {key:?} appears twice")));
+            match object.entry(key) {
+                Entry::Occupied(first) => {
+                    let key = first.key();
+                    return Err(A::Error::custom(format_args!("the key {key:?} appears twice")));
+                }
+                Entry::Vacant(slot) => {
+                    slot.insert(members.next_value_seed(self)?);
+                }
             }
-            let value = members.next_value_seed(self)?;
-            object.insert(key, value);
         }
         Ok(Value::Object(object))
     }

@@ -181,6 +181,19 @@ fn scale(suffix: &str) -> Option<(Family, Scale)> {
 /// `whole.fraction × scale` in billionths, rounded up; none if it is beyond [`i128`].
 fn nanos(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
     let fraction = fraction.trim_end_matches('0');
+    // What nearly all are: a few digits, and no smaller step than the finest.
+    if fraction.is_empty()
+        && whole.len() <= 18
+        && let Ok(number) = whole.parse::<i128>()
+    {
+        match scale {
+            Scale::Two(power) => return number.checked_mul(NANOS << power),
+            Scale::Ten(power @ -9..=18) => {
+                return number.checked_mul(10_i128.pow(9_u32.checked_add_signed(power)?));
+            }
+            Scale::Ten(_) => {}
+        }
+    }
     let digits = format!("{whole}{fraction}");
     let digits = digits.trim_start_matches('0');
     if digits.is_empty() {

@@ -2,35 +2,25 @@
 
 mod keeping;
 mod pods;
+#[path = "../shared/webhook.rs"]
+mod webhook;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use k3k_api::{labels, managers};
-use k3k_tests::{ApiServer, chart, lab, wait, workspace};
+use k3k_api::labels;
+use k3k_tests::{ApiServer, chart, wait};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use serde_json::{Value, json};
-use std::net::TcpListener;
 use std::thread::JoinHandle;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
-use tokio_util::sync::CancellationToken;
+use webhook::{ACCOUNT, NAMESPACE, Replica, free_port};
 
-const NAMESPACE: &str = "k3k-system";
-const ACCOUNT: &str = "system:serviceaccount:k3k-system:k3k-webhook";
 const NAME: &str = "k3k-webhook";
 const SECRET: &str = "k3k-webhook-tls";
-
-/// A replica of the webhook, on threads of its own: tests come and go with their runtimes.
-struct Replica {
-    admin: u16,
-    shutdown: CancellationToken,
-    thread: Option<JoinHandle<Result<()>>>,
-}
 
 /// An API server where the chart is installed. The Service is replaced by a URL: nothing routes Services here.
 struct Host {
@@ -40,59 +30,20 @@ struct Host {
 
 impl Host {
     async fn start() -> Result<Self> {
-        let server = ApiServer::start().await?;
-        let port = free_port()?;
-        lab::succeed(server.kubectl()?.args(["create", "namespace", NAMESPACE]))?;
-        let crds = workspace::path("manifests/crds");
-        lab::succeed(server.kubectl()?.arg("apply").arg("-f").arg(crds))?;
-        let host = Self { server, port };
+        let server = chart::host(NAMESPACE).await?;
+        let host = Self { server, port: free_port()? };
         host.install()?;
         Ok(host)
     }
 
     /// Applies the chart as `kubectl k3k install` does. Again: nothing changes.
     fn install(&self) -> Result<()> {
-        let mut objects = chart::objects(NAMESPACE)?;
-        for object in &mut objects {
-            let webhooks = object.get_mut("webhooks").and_then(Value::as_array_mut);
-            for webhook in webhooks.into_iter().flatten() {
-                let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap_or_default().to_owned();
-                webhook["clientConfig"] = json!({"url": format!("https://localhost:{}{path}", self.port)});
-            }
-        }
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
-        let file = tempfile::Builder::new().suffix(".json").tempfile()?;
-        serde_json::to_writer(&file, &list)?;
-        let mut command = self.server.kubectl()?;
-        command.args(["apply", "--server-side", "--field-manager", managers::INSTALL, "-f"]).arg(file.path());
-        lab::succeed(&mut command)?;
-        Ok(())
+        webhook::install(&self.server, self.port)
     }
 
     /// A replica on `port`, with the service account's rights.
     fn replica(&self, identity: &str, port: u16) -> Result<Replica> {
-        let admin = free_port()?;
-        let args = k3k_webhook::args::Args::try_parse_from([
-            "k3k-webhook",
-            &format!("--address=127.0.0.1:{port}"),
-            &format!("--admin-address=127.0.0.1:{admin}"),
-            &format!("--namespace={NAMESPACE}"),
-            &format!("--identity={identity}"),
-            "--serving-name=localhost",
-            "--drain=0s",
-        ])?;
-        let kubeconfig = Kubeconfig::read_from(self.server.kubeconfig(ACCOUNT, None)?)?;
-        let shutdown = CancellationToken::new();
-        let until = shutdown.clone();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let config =
-                    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-                k3k_webhook::run(args, config, until).await.context("the webhook")
-            })
-        });
-        Ok(Replica { admin, shutdown, thread: Some(thread) })
+        Replica::start(&self.server, identity, port)
     }
 
     /// The API server shared by the tests of [`pods`], with a webhook that it asks.
@@ -160,12 +111,6 @@ impl Replica {
     }
 }
 
-impl Drop for Replica {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-    }
-}
-
 /// Makes a namespace in which the webhook is asked.
 async fn cluster_namespace(client: &Client, name: &str, policy: Option<&str>) -> Result<()> {
     let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(client.clone());
@@ -186,10 +131,6 @@ fn without_nulls(mut value: Value) -> Value {
         }
     }
     value
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn secrets(client: &Client) -> Api<Secret> {

@@ -10,14 +10,15 @@ use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt};
 use k3k_api::v1beta1::PodSecurityLevel;
+use k3k_policy::pod::Subject;
 use k3k_policy::pod_security;
 use k3k_tests::ApiServer;
-use k8s_openapi::api::core::v1::{Namespace, PodSpec};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 const LEVELS: [PodSecurityLevel; 2] = [PodSecurityLevel::Baseline, PodSecurityLevel::Restricted];
 const DEFAULT_SEED: u64 = 20_261_121;
@@ -171,10 +172,7 @@ fn has_ports_of_nodes_network(spec: &Value) -> bool {
 
 /// The rules that we say `pod` breaks.
 fn judge(pod: &Value, level: PodSecurityLevel) -> Result<Rules> {
-    let annotations: Option<BTreeMap<String, String>> =
-        serde_json::from_value(pod["metadata"]["annotations"].clone())?;
-    let spec: PodSpec = serde_json::from_value(pod["spec"].clone())?;
-    let findings = pod_security::check(&annotations.unwrap_or_default(), &spec, level);
+    let findings = pod_security::check(&Subject::pod(pod)?, level);
     ensure!(findings.iter().all(|finding| pod_security::RULES.contains(&finding.rule)), "{findings:?}");
     // Under Restricted the API server counts hostPath among the types of volumes.
     let same = |rule| match level {

@@ -1,20 +1,13 @@
 //! An API server with the CRDs, everything that the cases need, and then the chart and its webhook.
 
+use crate::webhook::{self, NAMESPACE, Replica, free_port};
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
 use http::{HeaderMap, Method, Request, StatusCode};
-use k3k_api::managers;
-use k3k_tests::{ApiServer, chart, lab, wait, workspace};
+use k3k_tests::{ApiServer, wait, workspace};
+use kube::Client;
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use serde_json::{Value, json};
-use std::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-/// Where k3k is installed.
-pub(crate) const NAMESPACE: &str = "k3k-system";
-const ACCOUNT: &str = "system:serviceaccount:k3k-system:k3k-webhook";
 /// The group of everybody who tries something: RBAC lets it do nearly everything, so that admission decides.
 const TESTERS: &str = "testers";
 /// Who may use every policy.
@@ -236,41 +229,10 @@ impl Host {
     }
 
     /// Installs the chart, and starts a webhook on a port of this machine.
-    pub(crate) fn install(&self) -> Result<Webhook> {
+    pub(crate) fn install(&self) -> Result<Replica> {
         let port = free_port()?;
-        let mut objects = chart::objects(NAMESPACE)?;
-        for object in &mut objects {
-            for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
-                let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap_or_default().to_owned();
-                webhook["clientConfig"] = json!({"url": format!("https://localhost:{port}{path}")});
-            }
-        }
-        let file = tempfile::Builder::new().suffix(".json").tempfile()?;
-        serde_json::to_writer(&file, &json!({"apiVersion": "v1", "kind": "List", "items": objects}))?;
-        let mut command = self.server.kubectl()?;
-        command.args(["apply", "--server-side", "--field-manager", managers::INSTALL, "-f"]).arg(file.path());
-        lab::succeed(&mut command)?;
-        let args = k3k_webhook::args::Args::try_parse_from([
-            "k3k-webhook",
-            &format!("--address=127.0.0.1:{port}"),
-            &format!("--admin-address=127.0.0.1:{}", free_port()?),
-            &format!("--namespace={NAMESPACE}"),
-            "--identity=only",
-            "--serving-name=localhost",
-            "--drain=0s",
-        ])?;
-        let kubeconfig = Kubeconfig::read_from(self.server.kubeconfig(ACCOUNT, None)?)?;
-        let shutdown = CancellationToken::new();
-        let until = shutdown.clone();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let config =
-                    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-                k3k_webhook::run(args, config, until).await.context("the webhook")
-            })
-        });
-        Ok(Webhook { shutdown })
+        webhook::install(&self.server, port)?;
+        Replica::start(&self.server, "only", port)
     }
 
     /// Takes the webhook out of the registrations: only the API server's own policies are left.
@@ -284,25 +246,10 @@ impl Host {
     }
 }
 
-/// The webhook, which ends with this.
-pub(crate) struct Webhook {
-    shutdown: CancellationToken,
-}
-
-impl Drop for Webhook {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-    }
-}
-
 fn warnings(headers: &HeaderMap) -> Vec<String> {
     headers
         .get_all("warning")
         .iter()
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         .collect()
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

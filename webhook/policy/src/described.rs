@@ -258,9 +258,10 @@ const OWN: &[Description] = &[
     about(
         "network.nodePorts",
         "Services name ports of the nodes only in the policy's range",
-        "A port of a node belongs to the whole host. network.services.nodePortRange says which may be named.",
+        "A port of a node belongs to the whole host. network.services.nodePortRange says which may be had: where there is one, a Service names its \
+         port, as the host would choose of all.",
         "ports: [{port: 80, nodePort: 32000}]   # with a range from 30000 to 30100",
-        "ports: [{port: 80}]   # the host chooses",
+        "ports: [{port: 80, nodePort: 30080}]",
     ),
     about(
         "network.ingressHosts",

@@ -3,47 +3,45 @@
 /// Whether `path` is one that `glob` names, part by part between slashes: `*` in a part is any text, a part `*` is any one part, `**` any
 /// number of parts.
 pub fn path(glob: &str, path: &str) -> bool {
-    let globs: Vec<&str> = glob.split('/').collect();
-    let parts: Vec<&str> = path.split('/').collect();
-    parts_match(&globs, &parts)
-}
-
-/// Dynamic programming over the parts: a glob of many `**` takes no longer than their product.
-fn parts_match(globs: &[&str], parts: &[&str]) -> bool {
-    let mut reached = vec![false; parts.len() + 1];
-    reached[0] = true;
-    for glob in globs {
-        let mut next = vec![false; parts.len() + 1];
-        if *glob == "**" {
-            let mut any = false;
-            for (at, slot) in next.iter_mut().enumerate() {
-                any |= reached[at];
-                *slot = any;
+    let (mut globs, mut parts) = (glob.split('/'), path.split('/'));
+    // Where to go on when the last `**` has to be one part more. To try others again would find nothing else, so a glob of many takes no longer
+    // than the product of the parts.
+    let mut again = None;
+    loop {
+        match (globs.clone().next(), parts.clone().next()) {
+            (Some("**"), _) => {
+                globs.next();
+                again = Some((globs.clone(), parts.clone()));
+                continue;
             }
-        } else {
-            for (at, part) in parts.iter().enumerate() {
-                next[at + 1] = reached[at] && text(glob, part);
+            (Some(glob), Some(part)) if text(glob, part) => {
+                globs.next();
+                parts.next();
+                continue;
             }
+            (None, None) => return true,
+            _ => {}
         }
-        reached = next;
+        let Some((after, from)) = &mut again else { return false };
+        if from.next().is_none() {
+            return false;
+        }
+        (globs, parts) = (after.clone(), from.clone());
     }
-    reached[parts.len()]
 }
 
 /// Whether `text` is one that `glob` names, where `*` is any text.
 pub fn text(glob: &str, text: &str) -> bool {
-    let mut pieces = glob.split('*');
-    let Some(first) = pieces.next() else { return text.is_empty() };
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut pieces: Vec<&str> = pieces.collect();
-    let Some(last) = pieces.pop() else { return rest.is_empty() };
-    for piece in pieces {
-        match rest.find(piece) {
-            Some(at) => rest = &rest[at + piece.len()..],
+    let Some((first, rest)) = glob.split_once('*') else { return glob == text };
+    let (pieces, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    for piece in pieces.split('*') {
+        match text.find(piece) {
+            Some(at) => text = &text[at + piece.len()..],
             None => return false,
         }
     }
-    rest.len() >= last.len() && rest.ends_with(last)
+    text.ends_with(last)
 }
 
 /// Whether the host name `host` is one that `allowed` names: itself, or with `*.` in front any name of one more part. Both are compared

@@ -10,7 +10,6 @@ use crate::question::{Operation, Question};
 use crate::violation::Violation;
 use jiff::Timestamp;
 use k3k_api::labels;
-use k3k_api::v1beta1::policy::EnforcementMode;
 use serde_json::Value;
 
 /// The object cannot be read.
@@ -48,18 +47,6 @@ impl<'a> Facts<'a> {
         }
     }
 }
-
-/// Kinds that make pods, and where their template is.
-const TEMPLATES: &[(&str, &str, &str)] = &[
-    ("apps", "deployments", "/spec/template"),
-    ("apps", "statefulsets", "/spec/template"),
-    ("apps", "daemonsets", "/spec/template"),
-    ("apps", "replicasets", "/spec/template"),
-    ("", "replicationcontrollers", "/spec/template"),
-    ("", "podtemplates", "/template"),
-    ("batch", "jobs", "/spec/template"),
-    ("batch", "cronjobs", "/spec/jobTemplate/spec/template"),
-];
 
 /// Everything that speaks against what is asked, each with what follows. Exempted ones are left out.
 pub fn judge(question: &Question<'_>, facts: &Facts<'_>) -> Vec<Violation> {
@@ -181,8 +168,8 @@ fn relabelled(
 /// A template makes pods that will be judged; its author is told early, and never held up. What the API server and we fill in when a pod is
 /// made is not missed here.
 fn template(question: &Question<'_>, policy: &Policy) -> Vec<Violation> {
-    let place = TEMPLATES.iter().find(|(group, resource, _)| question.is(group, resource));
-    let Some((_, _, path)) = place else { return Vec::new() };
+    let path = crate::templates::of(question.group, question.resource);
+    let Some(path) = path.filter(|_| question.sub_resource.is_empty()) else { return Vec::new() };
     let Some(template) = question.object.and_then(|object| object.pointer(path)) else { return Vec::new() };
     if question.old.is_some_and(|old| old.pointer(path) == Some(template)) {
         return Vec::new();
@@ -191,23 +178,16 @@ fn template(question: &Question<'_>, policy: &Policy) -> Vec<Violation> {
     let mut completed =
         crate::mutate::pod(template, policy, role, crate::mutate::Stage::New, &crate::mutate::Digests::new());
     if let Some(map) = completed.as_object_mut() {
-        crate::mutate::child(map, "metadata").insert("namespace".to_owned(), question.namespace.into());
+        crate::mutate::within(map, "metadata", |metadata| {
+            metadata.insert("namespace".to_owned(), question.namespace.into());
+        });
     }
     let Ok(subject) = Subject::pod(&completed) else { return Vec::new() };
-    let prefix = path.trim_start_matches('/').replace('/', ".");
-    pod::check(&subject, policy, role)
-        .into_iter()
+    let prefix = crate::templates::path(path);
+    let found = pod::check(&subject, policy, role).into_iter();
+    found
         .filter(|violation| !is_filled_in_later(violation, policy))
-        .map(|violation| Violation {
-            message: if violation.message.starts_with(&violation.field) {
-                format!("{prefix}.{}", violation.message)
-            } else {
-                format!("{prefix}: {}", violation.message)
-            },
-            field: format!("{prefix}.{}", violation.field),
-            mode: violation.mode.min(EnforcementMode::Warn),
-            ..violation
-        })
+        .map(|violation| violation.of_template(&prefix))
         .collect()
 }
 

@@ -17,6 +17,8 @@ pub mod pod_security;
 mod policy;
 pub mod question;
 pub mod rules;
+pub mod templates;
+pub mod told;
 mod violation;
 
 pub use governing::Governing;

@@ -68,7 +68,11 @@ pub(crate) fn service(question: &Question<'_>, policy: &Policy) -> Vec<Violation
             question.old.map(node_ports).unwrap_or_default().into_iter().map(|(_, port)| port).collect();
         for (field, port) in node_ports(service) {
             if !before.contains(&port) && !(i64::from(range.min)..=i64::from(range.max)).contains(&port) {
-                let allowed = format!("{} to {}", range.min, range.max);
+                // The host has chosen before it asks us, and does not say so.
+                let allowed = format!(
+                    "{} to {}: name one of these, as the host would choose of all ports",
+                    range.min, range.max
+                );
                 found.push(Violation::of(rules::NODE_PORTS, field, &port.to_string(), &title, &allowed));
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::{glob, rules};
 use jiff::Timestamp;
-use k3k_api::image::ImageReference;
+use k3k_api::image::{ImageReference, normalized_host};
 use k3k_api::quantity::Quantity;
 use k3k_api::v1beta1::policy::{
     AllowedRegistry, DigestRule, EnforcementMode, Exemption, Images, Nodes, Placement, PodSecurity,
@@ -104,7 +104,10 @@ impl Policy {
             let Some(tag) = image.effective_tag() else {
                 return Err(wrong(field, format!("{:?} has a digest already", pin.image)));
             };
-            pins.insert((host_of(&image), image.repository.clone(), tag.to_owned()), pin.digest.clone());
+            pins.insert(
+                (image.registry_host(), image.repository.clone(), tag.to_owned()),
+                pin.digest.clone(),
+            );
         }
         let resources = spec.resources.clone().unwrap_or_default();
         let mut most = BTreeMap::new();
@@ -133,7 +136,7 @@ impl Policy {
             modes,
             exemptions,
             pins,
-            hosts: images.allowed_registries.iter().map(|registry| normal_host(&registry.host)).collect(),
+            hosts: images.allowed_registries.iter().map(|registry| normalized_host(&registry.host)).collect(),
             most,
             pod_security,
             images,
@@ -207,7 +210,7 @@ impl Policy {
 
     /// The entry of the policy under which `image` is allowed, if registries are named at all.
     pub fn registry(&self, image: &ImageReference) -> Option<&AllowedRegistry> {
-        let host = host_of(image);
+        let host = image.registry_host();
         let listed = self.images.allowed_registries.iter().zip(&self.hosts);
         let found = listed.into_iter().find(|(registry, normal)| {
             **normal == host
@@ -224,8 +227,8 @@ impl Policy {
 
     /// The digest that the policy itself says `image` has.
     pub fn pinned(&self, image: &ImageReference) -> Option<&str> {
-        let tag = image.effective_tag()?;
-        self.pins.get(&(host_of(image), image.repository.clone(), tag.to_owned())).map(String::as_str)
+        let tag = image.effective_tag().filter(|_| !self.pins.is_empty())?;
+        self.pins.get(&(image.registry_host(), image.repository.clone(), tag.to_owned())).map(String::as_str)
     }
 }
 
@@ -237,22 +240,6 @@ pub fn is_private(registry: &AllowedRegistry) -> bool {
 /// Whether a list that names nothing means everything, or names `name`.
 pub(crate) fn covers(list: &[String], name: &str) -> bool {
     list.is_empty() || list.iter().any(|listed| listed == name)
-}
-
-/// A registry's host as hosts are compared: without case, the last dot and the port of HTTPS.
-pub(crate) fn normal_host(host: &str) -> String {
-    let host = host.to_ascii_lowercase();
-    let host = host.strip_suffix(":443").unwrap_or(&host);
-    match host.rsplit_once(':') {
-        Some((name, port)) if !name.starts_with('[') || name.ends_with(']') => {
-            format!("{}:{port}", name.strip_suffix('.').unwrap_or(name))
-        }
-        _ => host.strip_suffix('.').unwrap_or(host).to_owned(),
-    }
-}
-
-fn host_of(image: &ImageReference) -> String {
-    normal_host(&image.registry)
 }
 
 fn known(field: &str, rule: &str) -> Result<(), CompileError> {

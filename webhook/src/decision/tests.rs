@@ -24,7 +24,7 @@ fn judge(review: &str, governing: &Governing) -> Decision {
     let facts = Facts::new(governing, Timestamp::UNIX_EPOCH);
     match read(&request) {
         Ok(objects) => {
-            decide(&request, &objects, &Requester::Other, &facts, Phase::Validate, &Resolved::default())
+            decide(&request, objects, &Requester::Other, &facts, Phase::Validate, &Resolved::default())
         }
         Err(decision) => decision,
     }
@@ -123,6 +123,8 @@ fn what_cannot_be_read_is_refused_with_the_place() {
     assert!(message.contains("boolean"), "{message}");
     let privileged = json!({"spec": {"containers": [{"name": "c", "securityContext": {"privileged": 1}}]}});
     assert_eq!(malformed(privileged).0, "spec.containers[0].securityContext.privileged");
+    let list = json!({"spec": {"containers": [{"name": "c", "securityContext": []}]}});
+    assert_eq!(malformed(list).0, "spec.containers[0].securityContext");
     for object in
         [json!(null), json!([]), json!("pod"), json!({}), json!({"spec": null}), json!({"spec": []})]
     {

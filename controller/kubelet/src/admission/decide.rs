@@ -1,7 +1,7 @@
 //! What a tenant is told about a pod or a template. Pure.
 
 use k3k_api::v1beta1::policy::EnforcementMode;
-use k3k_policy::{Policy, Source, Violation, nested};
+use k3k_policy::{Policy, Source, Violation, nested, templates, told};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 use kube::core::Status;
@@ -9,33 +9,16 @@ use kube::core::admission::{AdmissionRequest, AdmissionResponse, Operation};
 use kube::core::response::{StatusSummary, reason};
 use serde_json::json;
 
-/// How many violations a denial spells out.
-const MOST_SENTENCES: usize = 10;
-/// The most characters of one warning; the API server cuts longer ones off wherever it likes.
-const LONGEST_WARNING: usize = 256;
-/// The most warnings: the API server drops what is more than 4096 characters together.
-const MOST_WARNINGS: usize = 15;
 /// The area of the rules about amounts, which are all that a resize can break.
 const AMOUNTS: &str = "resources.";
-
-/// Kinds that make pods, and where their template is.
-const TEMPLATES: [(&str, &str, &str); 7] = [
-    ("apps", "deployments", "/spec/template"),
-    ("apps", "statefulsets", "/spec/template"),
-    ("apps", "daemonsets", "/spec/template"),
-    ("apps", "replicasets", "/spec/template"),
-    ("", "replicationcontrollers", "/spec/template"),
-    ("batch", "jobs", "/spec/template"),
-    ("batch", "cronjobs", "/spec/jobTemplate/spec/template"),
-];
 
 /// The answer: admitted without a word, unless something is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// Why it is refused.
-    pub(super) denied: Vec<String>,
+    pub(super) denied: Vec<Violation>,
     /// What is said besides.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Violation>,
 }
 
 /// Decides about what the nested API server asks.
@@ -66,32 +49,25 @@ pub(super) fn decide(
         found.retain(|violation| sub_resource != "resize" || violation.rule.starts_with(AMOUNTS));
         return Verdict::of(found);
     }
-    let place = TEMPLATES.iter().find(|(group, name, _)| resource == (*group, *name));
-    let Some((_, _, path)) = place.filter(|_| sub_resource.is_empty()) else { return Verdict::default() };
+    let path = templates::of(resource.0, resource.1);
+    let Some(path) = path.filter(|_| sub_resource.is_empty()) else { return Verdict::default() };
     match object.data.pointer(path) {
         Some(template) if before(path) != Some(template) => {
-            let prefix = path.trim_start_matches('/').replace('/', ".");
-            Verdict::of(nested(template, source, policy, now).into_iter().map(|found| advice(found, &prefix)))
+            let prefix = templates::path(path);
+            let found = nested(template, source, policy, now).into_iter();
+            Verdict::of(found.map(|violation| violation.of_template(&prefix)))
         }
         _ => Verdict::default(),
     }
 }
 
-/// A template makes pods that will be judged; its author is told early, and never held up.
-fn advice(mut violation: Violation, prefix: &str) -> Violation {
-    violation.message = format!("{prefix}.{}", violation.message);
-    violation.field = format!("{prefix}.{}", violation.field);
-    violation.mode = violation.mode.min(EnforcementMode::Warn);
-    violation
-}
-
 impl Verdict {
     fn of(violations: impl IntoIterator<Item = Violation>) -> Self {
         let mut verdict = Self::default();
-        for Violation { rule, message, mode, .. } in violations {
-            match mode {
-                EnforcementMode::Enforce => verdict.denied.push(format!("{rule}: {message}.")),
-                EnforcementMode::Warn => verdict.warnings.push(format!("{rule}: {message}")),
+        for violation in violations {
+            match violation.mode {
+                EnforcementMode::Enforce => verdict.denied.push(violation),
+                EnforcementMode::Warn => verdict.warnings.push(violation),
                 EnforcementMode::Audit => {}
             }
         }
@@ -100,31 +76,19 @@ impl Verdict {
 
     /// `response`, which admits, with what is to be said.
     pub(super) fn put_into(self, mut response: AdmissionResponse) -> AdmissionResponse {
-        let warnings: Vec<String> = self.warnings.into_iter().take(MOST_WARNINGS).map(shorten).collect();
-        response.warnings = Some(warnings).filter(|warnings| !warnings.is_empty());
+        response.warnings = Some(told::warnings(&self.warnings)).filter(|warnings| !warnings.is_empty());
         if self.denied.is_empty() {
             return response;
-        }
-        let mut sentences: Vec<String> = self.denied.iter().take(MOST_SENTENCES).cloned().collect();
-        if self.denied.len() > MOST_SENTENCES {
-            sentences.push(format!("And {} more.", self.denied.len() - MOST_SENTENCES));
         }
         response.allowed = false;
         response.result = Status {
             status: Some(StatusSummary::Failure),
             code: 403,
             reason: reason::FORBIDDEN.to_owned(),
-            message: sentences.join(" "),
+            message: told::denial(&self.denied),
             ..Status::default()
         };
         response
-    }
-}
-
-fn shorten(text: String) -> String {
-    match text.char_indices().nth(LONGEST_WARNING - 1) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
     }
 }
 
@@ -178,12 +142,12 @@ mod tests {
         let request = asked(&pods(), "CREATE", "", &pod(&privileged()), &Value::Null);
         let Verdict { denied, warnings } = judged(&request, &Policy::default());
         assert!(warnings.is_empty(), "{warnings:?}");
-        assert!(denied.iter().any(|reason| reason.contains("privileged")), "{denied:?}");
-        assert!(denied.iter().any(|reason| reason.contains("hostNetwork")), "{denied:?}");
+        assert!(denied.iter().any(|reason| reason.rule == "podSecurity.privileged"), "{denied:?}");
+        assert!(denied.iter().any(|reason| reason.field == "spec.hostNetwork"), "{denied:?}");
         let response = judged(&request, &Policy::default()).put_into(AdmissionResponse::from(&request));
         assert!(!response.allowed);
         assert_eq!((response.result.code, response.result.reason.as_str()), (403, "Forbidden"));
-        assert_eq!(response.result.message, denied.join(" "));
+        assert_eq!(response.result.message, told::denial(&denied));
         let good = asked(&pods(), "CREATE", "", &pod(&plain()), &Value::Null);
         assert_eq!(judged(&good, &Policy::default()), Verdict::default());
     }
@@ -251,7 +215,7 @@ mod tests {
         let verdict = judged(&asked(&pods(), "UPDATE", "resize", &pod(&large), &pod(&privileged())), &small);
         assert!(
             !verdict.denied.is_empty()
-                && verdict.denied.iter().all(|reason| reason.starts_with("resources.")),
+                && verdict.denied.iter().all(|reason| reason.rule.starts_with("resources.")),
             "{verdict:?}"
         );
     }
@@ -279,7 +243,7 @@ mod tests {
         let verdict = judged(&asked(&resource, "CREATE", "", &bad, &Value::Null), &Policy::default());
         assert!(verdict.denied.is_empty() && !verdict.warnings.is_empty(), "{verdict:?}");
         let field = format!("{}.template.spec", above.trim_start_matches('/').replace('/', "."));
-        assert!(verdict.warnings.iter().all(|warning| warning.contains(&field)), "{verdict:?}");
+        assert!(verdict.warnings.iter().all(|warning| warning.message.contains(&field)), "{verdict:?}");
         let mut scaled = bad.clone();
         scaled["spec"]["replicas"] = 3.into();
         for silent in [
@@ -289,14 +253,5 @@ mod tests {
         ] {
             assert_eq!(judged(&silent, &Policy::default()), Verdict::default());
         }
-    }
-
-    #[test]
-    fn answers_stay_within_what_api_servers_pass_on() {
-        let many = Verdict { denied: vec!["no.".into(); 12], warnings: vec!["x".repeat(300); 20] };
-        let response = many.put_into(AdmissionResponse::invalid(""));
-        assert!(response.result.message.ends_with("no. And 2 more."), "{}", response.result.message);
-        let warnings = response.warnings.unwrap();
-        assert_eq!((warnings.len(), warnings[0].chars().count()), (MOST_WARNINGS, LONGEST_WARNING));
     }
 }

@@ -1,15 +1,14 @@
 //! Clusters: the controller has rights that their authors may not have, and lends them to nobody.
 
 use crate::guard::references::spelled_cluster;
+use crate::pod::Subject;
 use crate::pod::privilege::plain_path;
 use crate::pod_security;
 use crate::question::{Operation, Question, Requester};
 use crate::rules::{CLUSTER, OWNERSHIP, PRIORITY};
 use crate::violation::Violation;
 use k3k_api::v1beta1::PodSecurityLevel;
-use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 /// The longest name of an object that k3k makes.
 const LONGEST: usize = 63;
@@ -166,13 +165,13 @@ fn powers(spec: &Value, found: &mut Vec<Violation>) {
         return;
     }
     let of = |field: &str| spec.get(field).cloned().unwrap_or_default();
-    let pod = json!({
+    let pod = json!({"spec": {
         "containers": [{"name": "", "securityContext": of("securityContext")}],
         "securityContext": of("podSecurityContext"),
-    });
+    }});
     // What has the wrong type is refused by the schema.
-    let Ok(pod) = serde_json::from_value::<PodSpec>(pod) else { return };
-    let beyond = pod_security::check(&BTreeMap::new(), &pod, PodSecurityLevel::Baseline);
+    let Ok(pod) = Subject::pod(&pod) else { return };
+    let beyond = pod_security::check(&pod, PodSecurityLevel::Baseline);
     let escalates = spec.pointer("/securityContext/allowPrivilegeEscalation") == Some(&Value::Bool(true));
     let escalation = escalates.then(|| "spec.securityContext.allowPrivilegeEscalation".to_owned());
     for field in beyond.into_iter().map(|finding| of_cluster(&finding.field)).chain(escalation) {

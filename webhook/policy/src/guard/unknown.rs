@@ -6,6 +6,7 @@ use crate::question::Question;
 use crate::rules::UNKNOWN;
 use crate::violation::{Violation, shorten};
 use serde_json::Value;
+use std::fmt;
 
 /// Fields of a pod's spec in Kubernetes 1.36. A test holds the list against the schema.
 const SPEC: &[&str] = &[
@@ -124,23 +125,24 @@ pub(super) fn pod(question: &Question<'_>) -> Vec<Violation> {
         return Vec::new();
     }
     let Some(spec) = pod.get("spec") else { return Vec::new() };
-    let mut found = unknown(spec, "spec", SPEC);
+    let mut found = Vec::new();
+    unknown(spec, format_args!("spec"), SPEC, &mut found);
     if let Some(security) = spec.get("securityContext") {
-        found.extend(unknown(security, "spec.securityContext", POD_SECURITY));
+        unknown(security, format_args!("spec.securityContext"), POD_SECURITY, &mut found);
     }
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         for (index, container) in items(spec.get(list)) {
-            let path = format!("spec.{list}[{index}]");
-            found.extend(unknown(container, &path, CONTAINER));
+            unknown(container, format_args!("spec.{list}[{index}]"), CONTAINER, &mut found);
             if let Some(security) = container.get("securityContext") {
-                found.extend(unknown(security, &format!("{path}.securityContext"), CONTAINER_SECURITY));
+                let path = format_args!("spec.{list}[{index}].securityContext");
+                unknown(security, path, CONTAINER_SECURITY, &mut found);
             }
         }
     }
     for (index, volume) in items(spec.get("volumes")) {
         for (at, source) in items(volume.pointer("/projected/sources")) {
-            let path = format!("spec.volumes[{index}].projected.sources[{at}]");
-            found.extend(unknown(source, &path, PROJECTIONS));
+            let path = format_args!("spec.volumes[{index}].projected.sources[{at}]");
+            unknown(source, path, PROJECTIONS, &mut found);
         }
     }
     found
@@ -150,21 +152,21 @@ fn items(list: Option<&Value>) -> impl Iterator<Item = (usize, &Value)> {
     list.and_then(Value::as_array).into_iter().flatten().enumerate()
 }
 
-/// Fields of the object at `path` that are not among `known`.
-fn unknown(object: &Value, path: &str, known: &[&str]) -> Vec<Violation> {
+/// Fields of the object at `path` that are not among `known`, which are in order.
+fn unknown(object: &Value, path: fmt::Arguments<'_>, known: &[&str], found: &mut Vec<Violation>) {
     let fields = object.as_object().into_iter().flatten();
-    fields
-        .filter(|(key, value)| !value.is_null() && !known.contains(&key.as_str()))
-        .map(|(key, _)| {
-            let field = format!("{path}.{}", shorten(key));
-            let why = if path == "spec" && REFUSED.contains(&key.as_str()) {
-                "is not for pods in a cluster's namespace"
-            } else {
-                "is not known to this version of k3k"
-            };
-            Violation::new(UNKNOWN, field.clone(), format!("{field} {why}"))
-        })
-        .collect()
+    let unknown = fields
+        .filter(|(key, value)| known.binary_search(&key.as_str()).is_err() && !value.is_null())
+        .map(|(key, _)| key);
+    found.extend(unknown.map(|key| {
+        let field = format!("{path}.{}", shorten(key));
+        let why = if known == SPEC && REFUSED.contains(&key.as_str()) {
+            "is not for pods in a cluster's namespace"
+        } else {
+            "is not known to this version of k3k"
+        };
+        Violation::new(UNKNOWN, field.clone(), format!("{field} {why}"))
+    }));
 }
 
 #[cfg(test)]
@@ -193,5 +195,8 @@ mod tests {
         assert_eq!(fields::<SecurityContext>(), listed(&[CONTAINER_SECURITY]));
         assert_eq!(fields::<PodSecurityContext>(), listed(&[POD_SECURITY]));
         assert_eq!(fields::<VolumeProjection>(), listed(&[PROJECTIONS]));
+        for list in [SPEC, CONTAINER, CONTAINER_SECURITY, POD_SECURITY, PROJECTIONS] {
+            assert!(list.is_sorted(), "they are looked up in order: {list:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What pods get that do not say.
 
-use super::placement::child;
+use super::placement::within;
 use crate::policy::Policy;
 use k3k_api::v1beta1::policy::UserNamespaces;
 use serde_json::{Map, Value};
@@ -52,7 +52,9 @@ fn fill_amount(container: &mut Map<String, Value>, kind: &str, resource: &str, a
             return;
         }
     }
-    child(child(container, "resources"), kind).insert(resource.to_owned(), amount.into());
+    within(container, "resources", |resources| {
+        within(resources, kind, |amounts| drop(amounts.insert(resource.to_owned(), amount.into())));
+    });
 }
 
 /// Whether a default request would be above the container's limit, or a default limit below its request.

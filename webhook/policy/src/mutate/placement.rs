@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 /// Adds the required labels of nodes, tolerations, and, with an Exclusive placement, what keeps other tenants off.
 pub(super) fn place(spec: &mut Map<String, Value>, policy: &Policy) {
     if !policy.nodes.required_selector.is_empty() {
-        let selector = child(spec, "nodeSelector");
-        for (key, value) in &policy.nodes.required_selector {
-            selector.insert(key.clone(), value.clone().into());
-        }
+        within(spec, "nodeSelector", |selector| {
+            for (key, value) in &policy.nodes.required_selector {
+                selector.insert(key.clone(), value.clone().into());
+            }
+        });
     }
     for required in policy.nodes.tolerations.iter().flat_map(|rule| &rule.required) {
         let mut toleration = json!({"key": required.key, "operator": "Exists"});
@@ -22,18 +23,15 @@ pub(super) fn place(spec: &mut Map<String, Value>, policy: &Policy) {
         if let Some(effect) = required.effect {
             toleration["effect"] = effect.as_str().into();
         }
-        let list = list(spec, "tolerations");
-        if !list.contains(&toleration) {
-            list.push(toleration);
-        }
+        add(spec, "tolerations", toleration, Value::eq);
     }
     if policy.placement() == Placement::Exclusive {
         let wanted = exclusion(&policy.name);
-        let anti = child(child(spec, "affinity"), "podAntiAffinity");
-        let terms = list(anti, "requiredDuringSchedulingIgnoredDuringExecution");
-        if !terms.iter().any(|term| is_same_exclusion(term, &wanted)) {
-            terms.push(wanted);
-        }
+        within(spec, "affinity", |affinity| {
+            within(affinity, "podAntiAffinity", |anti| {
+                add(anti, "requiredDuringSchedulingIgnoredDuringExecution", wanted, is_same_exclusion);
+            });
+        });
     }
 }
 
@@ -60,26 +58,24 @@ pub(crate) fn is_same_exclusion(term: &Value, wanted: &Value) -> bool {
             .all(|key| term.get(key).is_none_or(Value::is_null))
 }
 
-/// The object at `key`, made if there is none. Something else there is replaced: the API server would have refused it.
-pub(crate) fn child<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
-    let slot = map.entry(key).or_insert_with(|| Value::Object(Map::new()));
-    if !slot.is_object() {
-        *slot = Value::Object(Map::new());
-    }
-    match slot {
-        Value::Object(map) => map,
-        _ => unreachable!("it was made an object"),
-    }
+/// Changes the object at `key`, which is made if there is none. Something else there is replaced: the API server would have refused it.
+pub(crate) fn within(map: &mut Map<String, Value>, key: &str, change: impl FnOnce(&mut Map<String, Value>)) {
+    let mut object = match map.remove(key) {
+        Some(Value::Object(object)) => object,
+        _ => Map::new(),
+    };
+    change(&mut object);
+    map.insert(key.to_owned(), Value::Object(object));
 }
 
-/// The list at `key`, made if there is none.
-fn list<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Vec<Value> {
-    let slot = map.entry(key).or_insert_with(|| Value::Array(Vec::new()));
-    if !slot.is_array() {
-        *slot = Value::Array(Vec::new());
+/// Adds `item` to the list at `key`, if it has no `same` one yet. The list is made as [`within`] makes objects.
+fn add(map: &mut Map<String, Value>, key: &str, item: Value, same: impl Fn(&Value, &Value) -> bool) {
+    let mut list = match map.remove(key) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    };
+    if !list.iter().any(|one| same(one, &item)) {
+        list.push(item);
     }
-    match slot {
-        Value::Array(list) => list,
-        _ => unreachable!("it was made a list"),
-    }
+    map.insert(key.to_owned(), Value::Array(list));
 }

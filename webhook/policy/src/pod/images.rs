@@ -1,6 +1,7 @@
 //! Where images come from, and that they stay what they were.
 
-use super::{Role, Subject};
+use super::view::Text;
+use super::{Placed, Role, Subject};
 use crate::policy::{Policy, is_private};
 use crate::rules;
 use crate::violation::{Violation, any_of};
@@ -8,33 +9,53 @@ use k3k_api::image::ImageReference;
 use k3k_api::v1beta1::policy::{DigestRule, OnResolveFailure};
 
 /// An image somewhere in a pod.
-struct Used<'a> {
-    /// What it belongs to.
-    path: String,
-    /// The fields of the image and of its pull policy there.
-    keys: (&'static str, &'static str),
-    image: &'a str,
-    pull_policy: Option<&'a str>,
+struct Used<'s> {
+    place: Place<'s>,
+    image: &'s str,
+    pull_policy: Option<&'s str>,
+}
+
+/// What an image belongs to.
+enum Place<'s> {
+    Container(Placed<'s>),
+    /// By its index.
+    Volume(usize),
+}
+
+impl Used<'_> {
+    /// The field of the image.
+    fn field(&self) -> String {
+        match self.place {
+            Place::Container(container) => format!("{container}.image"),
+            Place::Volume(index) => format!("spec.volumes[{index}].image.reference"),
+        }
+    }
+
+    /// The field of its pull policy.
+    fn pull_policy_field(&self) -> String {
+        match self.place {
+            Place::Container(container) => format!("{container}.imagePullPolicy"),
+            Place::Volume(index) => format!("spec.volumes[{index}].image.pullPolicy"),
+        }
+    }
 }
 
 /// Every image of a pod: of every list of containers, and of image volumes.
-fn images<'s>(subject: &'s Subject<'_>) -> Vec<Used<'s>> {
+fn images<'s>(subject: &'s Subject<'_>) -> impl Iterator<Item = Used<'s>> {
     let of_containers = subject.containers().map(|container| Used {
-        path: container.path,
-        keys: ("image", "imagePullPolicy"),
-        image: container.image,
-        pull_policy: container.pull_policy,
+        image: container.image.map(Text::as_str).unwrap_or_default(),
+        pull_policy: container.image_pull_policy.map(Text::as_str),
+        place: Place::Container(container),
     });
-    let of_volumes = subject.spec.volumes.iter().flatten().enumerate().filter_map(|(index, volume)| {
+    let of_volumes = subject.spec.volumes.iter().enumerate().filter_map(|(index, volume)| {
         let source = volume.image.as_ref()?;
         Some(Used {
-            path: format!("spec.volumes[{index}].image"),
-            keys: ("reference", "pullPolicy"),
+            place: Place::Volume(index),
             image: source.reference.as_deref().unwrap_or_default(),
             pull_policy: source.pull_policy.as_deref(),
         })
     });
-    of_containers.chain(of_volumes).collect()
+    of_containers.chain(of_volumes)
 }
 
 /// Digests, registries and pull policies.
@@ -46,7 +67,7 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
     let mut found = Vec::new();
     for used in images(subject) {
         if policy.digest() != DigestRule::Off || !policy.images.allowed_registries.is_empty() {
-            found.extend(image(policy, &|| format!("{}.{}", used.path, used.keys.0), used.image));
+            found.extend(image(policy, &|| used.field(), used.image));
         }
         if let Some(wanted) = policy.images.pull_policy {
             // IfNotPresent is the least that is asked for: a pod that wants more of the registry may.
@@ -56,7 +77,7 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
                     used.pull_policy.map_or_else(|| "not set".to_owned(), |value| format!("{value:?}"));
                 found.push(Violation::of(
                     rules::PULL_POLICY,
-                    format!("{}.{}", used.path, used.keys.1),
+                    used.pull_policy_field(),
                     &value,
                     &policy.title(),
                     &format!("only {:?}", wanted.as_str()),

@@ -6,10 +6,12 @@ pub(crate) mod privilege;
 mod resources;
 mod security;
 mod subject;
+pub(crate) mod view;
 mod volumes;
 mod workloads;
 
-pub use subject::{Container, Malformed, Subject};
+pub(crate) use subject::Placed;
+pub use subject::{Malformed, Subject};
 pub(crate) use workloads::{annotation as metadata_annotation, is_kubernetes_own, metadata_label};
 
 use crate::policy::{Policy, Source};

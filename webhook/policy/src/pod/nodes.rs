@@ -1,11 +1,11 @@
 //! Where pods run.
 
+use super::view::Toleration;
 use super::{Role, Subject};
 use crate::policy::{Policy, covers};
 use crate::rules;
 use crate::violation::{Violation, any_of};
 use k3k_api::v1beta1::policy::Placement;
-use k8s_openapi::api::core::v1::Toleration;
 use serde_json::Value;
 
 /// The scheduler of the host.
@@ -28,14 +28,14 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
 }
 
 fn selector(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
-    let own = subject.spec.node_selector.as_ref();
+    let own = &subject.spec.node_selector;
     policy
         .nodes
         .required_selector
         .iter()
         .filter_map(|(key, value)| {
-            let found = own.and_then(|own| own.get(key));
-            (found != Some(value)).then(|| {
+            let found = own.get(key.as_str()).map(|found| found.as_str());
+            (found != Some(value.as_str())).then(|| {
                 let found = found.map_or_else(|| "not set".to_owned(), |found| format!("{found:?}"));
                 let field = format!("spec.nodeSelector[{key}]");
                 Violation::of(rules::SELECTOR, field, &found, &policy.title(), &format!("only {value:?}"))
@@ -52,7 +52,7 @@ fn tolerations(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
         }
         return refused(subject, policy, &|_| false);
     };
-    let allowed = |toleration: &Toleration| {
+    let allowed = |toleration: &Toleration<'_>| {
         let key = toleration.key.as_deref().unwrap_or_default();
         let equal = toleration.operator.as_deref() != Some("Exists");
         let value = equal.then(|| toleration.value.as_deref().unwrap_or_default());
@@ -67,8 +67,12 @@ fn tolerations(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
     refused(subject, policy, &allowed)
 }
 
-fn refused(subject: &Subject<'_>, policy: &Policy, allowed: &dyn Fn(&Toleration) -> bool) -> Vec<Violation> {
-    let list = subject.spec.tolerations.iter().flatten().enumerate();
+fn refused(
+    subject: &Subject<'_>,
+    policy: &Policy,
+    allowed: &dyn Fn(&Toleration<'_>) -> bool,
+) -> Vec<Violation> {
+    let list = subject.spec.tolerations.iter().enumerate();
     list.filter(|(_, toleration)| {
         let key = toleration.key.as_deref().unwrap_or_default();
         !(ALWAYS.contains(&key) || key == PRESSURE || allowed(toleration))
@@ -118,7 +122,7 @@ fn topology(subject: &Subject<'_>, policy: &Policy, namespace: &str) -> Vec<Viol
             found.push(Violation::of(rules::TOPOLOGY_KEYS, field, &shown, &policy.title(), &any_of(keys)));
         }
     };
-    for (index, spread) in subject.spec.topology_spread_constraints.iter().flatten().enumerate() {
+    for (index, spread) in subject.spec.topology_spread_constraints.iter().enumerate() {
         key_at(format!("spec.topologySpreadConstraints[{index}].topologyKey"), &spread.topology_key);
     }
     let terms = terms(subject, policy);

@@ -1,16 +1,17 @@
 //! Which pods may exceed the policy's level, and how far.
 
+use super::Subject;
 use crate::pod_security::Finding;
 use crate::policy::{Source, covers};
 use k3k_api::v1beta1::policy::{Power, Privilege};
-use k8s_openapi::api::core::v1::PodSpec;
+use serde_json::Value;
 
 /// Whether one of `privileges` lets what comes from `source` do what `finding` found.
 pub(super) fn allows(
     privileges: &[Privilege],
     source: Source<'_>,
     finding: &Finding,
-    spec: &PodSpec,
+    subject: &Subject<'_>,
 ) -> bool {
     // Whose pod it is not known, has none.
     if source.cluster.is_empty() {
@@ -20,10 +21,10 @@ pub(super) fn allows(
         .iter()
         .filter(|privilege| covers(&privilege.clusters, source.cluster))
         .filter(|privilege| privilege.virtual_namespaces.iter().any(|name| name == source.virtual_namespace))
-        .any(|privilege| permits(privilege, finding, spec))
+        .any(|privilege| permits(privilege, finding, subject))
 }
 
-fn permits(privilege: &Privilege, finding: &Finding, spec: &PodSpec) -> bool {
+fn permits(privilege: &Privilege, finding: &Finding, subject: &Subject<'_>) -> bool {
     let has = |power| privilege.allow.contains(&power);
     // A privileged container is root on the node, so nothing is gained by refusing it the rest.
     if has(Power::Privileged) {
@@ -37,7 +38,7 @@ fn permits(privilege: &Privilege, finding: &Finding, spec: &PodSpec) -> bool {
             _ => false,
         },
         // In the node's network every port of a pod is the node's.
-        "podSecurity.hostPorts" if has(Power::HostNetwork) && spec.host_network == Some(true) => true,
+        "podSecurity.hostPorts" if has(Power::HostNetwork) && subject.spec.host_network == Some(true) => true,
         "podSecurity.hostPorts" => {
             let port = finding.found.parse::<i32>();
             has(Power::HostPort)
@@ -46,7 +47,7 @@ fn permits(privilege: &Privilege, finding: &Finding, spec: &PodSpec) -> bool {
                 })
         }
         "podSecurity.hostPath" | "podSecurity.volumeTypes" => {
-            has(Power::HostPath) && host_path(privilege, finding, spec)
+            has(Power::HostPath) && host_path(privilege, finding, subject)
         }
         "podSecurity.capabilities" => {
             let added = finding.found.trim_matches('"');
@@ -57,18 +58,17 @@ fn permits(privilege: &Privilege, finding: &Finding, spec: &PodSpec) -> bool {
 }
 
 /// Whether the volume that `finding` is about mounts an allowed path, read-only where it must be.
-fn host_path(privilege: &Privilege, finding: &Finding, spec: &PodSpec) -> bool {
-    let volume = index(&finding.field).and_then(|index| spec.volumes.as_ref()?.get(index));
-    let Some(volume) = volume else { return false };
-    let Some(path) = volume.host_path.as_ref().and_then(|source| plain_path(&source.path)) else {
+fn host_path(privilege: &Privilege, finding: &Finding, subject: &Subject<'_>) -> bool {
+    let volume = index(&finding.field).and_then(|index| subject.spec.volumes.get(index));
+    let Some((volume, source)) = volume.and_then(|volume| Some((volume, volume.host_path.as_ref()?))) else {
         return false;
     };
+    let Some(path) = plain_path(&source.path) else { return false };
     // The kubelet makes these, as root.
-    let is_made = volume.host_path.as_ref().and_then(|source| source.type_.as_deref());
-    let is_made = is_made.is_some_and(|kind| kind.ends_with("OrCreate"));
+    let is_made = source.kind.is_some_and(|kind| kind.ends_with("OrCreate"));
     privilege.host_paths.iter().any(|allowed| {
         plain_path(&allowed.path).is_some_and(|allowed| path.starts_with(&allowed))
-            && (allowed.read_only != Some(true) || (!is_made && mounted_read_only(spec, &volume.name)))
+            && (allowed.read_only != Some(true) || (!is_made && mounted_read_only(subject.raw, &volume.name)))
     })
 }
 
@@ -77,18 +77,17 @@ fn index(field: &str) -> Option<usize> {
     field.strip_prefix("spec.volumes[")?.split(']').next()?.parse().ok()
 }
 
-fn mounted_read_only(spec: &PodSpec, volume: &str) -> bool {
-    let plain = spec
-        .containers
-        .iter()
-        .chain(spec.init_containers.iter().flatten())
-        .filter_map(|one| one.volume_mounts.as_ref());
-    let ephemeral = spec.ephemeral_containers.iter().flatten().filter_map(|one| one.volume_mounts.as_ref());
-    plain
-        .chain(ephemeral)
-        .flatten()
-        .filter(|mount| mount.name == volume)
-        .all(|mount| mount.read_only == Some(true))
+/// Whether no container of `pod` mounts `volume` otherwise. The mounts are read here alone, so they are no part of the view.
+fn mounted_read_only(pod: &Value, volume: &str) -> bool {
+    fn list<'a>(of: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+        of.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+    }
+    ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"]
+        .into_iter()
+        .flat_map(|containers| list(pod, containers))
+        .flat_map(|container| list(container, "/volumeMounts"))
+        .filter(|mount| mount.get("name").and_then(Value::as_str).unwrap_or_default() == volume)
+        .all(|mount| mount.get("readOnly") == Some(&Value::Bool(true)))
 }
 
 /// The parts of an absolute path; nothing if it is not one, or goes up on its way.

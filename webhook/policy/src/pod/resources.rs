@@ -1,29 +1,43 @@
 //! How much a pod may use.
 
-use super::{Container, Role, Subject};
+use super::{Placed, Role, Subject};
 use crate::policy::Policy;
 use crate::rules;
 use crate::violation::{Violation, any_of};
-use k3k_api::quantity::Quantity;
+use k3k_api::quantity::{ParseQuantityError, Quantity};
 use k3k_api::v1beta1::policy::RequiredResource;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
-use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::collections::BTreeSet;
 
 /// What every pod may ask for.
 const COMMON: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 /// Less memory than this is a mistake of units: 128m is an eighth of a byte.
 const LEAST_MEMORY: i64 = 1024;
 
+/// What one container asks for, or the pod as a whole, read once for all rules.
+struct Asking<'s> {
+    /// Nothing for the pod as a whole.
+    container: Option<Placed<'s>>,
+    amounts: Vec<Amount<'s>>,
+}
+
+/// An amount.
+struct Amount<'s> {
+    list: &'static str,
+    resource: &'s str,
+    text: &'s str,
+    quantity: Result<Quantity, ParseQuantityError>,
+}
+
 /// Sums, numbers, names and presence.
 pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> Vec<Violation> {
     if role == Role::ControlPlane {
         return Vec::new();
     }
+    let asking = asking(subject);
     let mut found = count(subject, policy);
-    found.extend(readable(subject));
-    found.extend(sums(subject, policy));
-    found.extend(extended(subject, policy));
+    found.extend(readable(&asking));
+    found.extend(sums(&asking, policy));
+    found.extend(extended(&asking, policy));
     found.extend(required(subject, policy));
     found
 }
@@ -46,114 +60,102 @@ fn count(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
     )]
 }
 
-/// Amounts, with their fields.
-fn amounts<'s>(
-    path: &Rc<str>,
-    resources: &'s k8s_openapi::api::core::v1::ResourceRequirements,
-) -> Vec<Asked<'s>> {
-    let lists = [("requests", &resources.requests), ("limits", &resources.limits)];
-    lists
-        .into_iter()
-        .flat_map(|(list, amounts)| amounts.iter().flatten().map(move |(name, amount)| (list, name, amount)))
-        .map(|(list, name, amount)| Asked { path: path.clone(), list, name, amount })
-        .collect()
+/// The pod as a whole, and then each container.
+fn asking<'s>(subject: &'s Subject<'_>) -> Vec<Asking<'s>> {
+    let read = |(list, resource, text): (&'static str, &'s str, &'s str)| Amount {
+        list,
+        resource,
+        text,
+        quantity: text.parse(),
+    };
+    let amounts = |resources: Option<&'s super::view::Resources<'_>>| -> Vec<Amount<'s>> {
+        let lists = resources.map(|all| [("requests", &all.requests), ("limits", &all.limits)]);
+        let lists = lists.into_iter().flatten();
+        lists
+            .flat_map(|(list, amounts)| amounts.iter().map(move |(resource, text)| (list, resource, text)))
+            .map(read)
+            .collect()
+    };
+    let pod = Asking { container: None, amounts: amounts(subject.spec.resources.as_ref()) };
+    let containers = subject
+        .containers()
+        .map(|container| Asking { container: Some(container), amounts: amounts(container.resources()) });
+    std::iter::once(pod).chain(containers).collect()
 }
 
-/// An amount, and where it is; the field is written out only for who has to be told.
-struct Asked<'s> {
-    path: Rc<str>,
-    list: &'static str,
-    name: &'s str,
-    amount: &'s Text,
-}
-
-impl Asked<'_> {
-    fn field(&self) -> String {
-        format!("{}.resources.{}[{}]", self.path, self.list, self.name)
+impl Asking<'_> {
+    /// The field of `amount`, written out only for who has to be told.
+    fn field(&self, amount: &Amount<'_>) -> String {
+        let Amount { list, resource, .. } = amount;
+        match self.container {
+            None => format!("spec.resources.{list}[{resource}]"),
+            Some(container) => format!("{container}.resources.{list}[{resource}]"),
+        }
     }
-}
 
-fn all<'s>(subject: &'s Subject<'_>) -> Vec<Asked<'s>> {
-    let mut every: Vec<_> =
-        subject.spec.resources.iter().flat_map(|resources| amounts(&Rc::from("spec"), resources)).collect();
-    for container in subject.containers() {
-        every.extend(
-            container
-                .resources
-                .into_iter()
-                .flat_map(|resources| amounts(&Rc::from(container.path.as_str()), resources)),
-        );
+    /// The most of `resource` that is asked for or let.
+    fn most(&self, resource: &str) -> Option<Quantity> {
+        let own = self.amounts.iter().filter(|amount| amount.resource == resource);
+        // Of equal ones that of the requests, as it is written.
+        own.rev().filter_map(|amount| amount.quantity.as_ref().ok()).copied().max()
     }
-    every
 }
 
 /// Amounts that cannot be read, or cannot be meant.
-fn readable(subject: &Subject<'_>) -> Vec<Violation> {
-    all(subject)
-        .into_iter()
-        .filter_map(|one| match Quantity::try_from(one.amount) {
-            Err(error) => {
-                let field = one.field();
-                Some(Violation::new(rules::PER_POD, field.clone(), format!("{field}: {error}")))
-            }
-            Ok(quantity) if quantity.is_negative() => {
-                let field = one.field();
-                let message = format!("{field} is {:?}, which is less than nothing", one.amount.0);
-                Some(Violation::new(rules::PER_POD, field, message))
-            }
-            Ok(quantity)
-                if one.name == "memory" && !quantity.is_zero() && quantity.to_integer() < LEAST_MEMORY =>
-            {
-                let field = one.field();
-                let message = format!(
-                    "{field} is {:?}, which is less than {LEAST_MEMORY} bytes; \"m\" means thousandths",
-                    one.amount.0
-                );
-                Some(Violation::new(rules::PER_POD, field, message))
-            }
-            Ok(_) => None,
-        })
-        .collect()
+fn readable(asking: &[Asking<'_>]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for one in asking {
+        for amount in &one.amounts {
+            let text = amount.text;
+            let wrong = match &amount.quantity {
+                Err(error) => format!(": {error}"),
+                Ok(quantity) if quantity.is_negative() => format!(" is {text:?}, which is less than nothing"),
+                Ok(quantity)
+                    if amount.resource == "memory"
+                        && !quantity.is_zero()
+                        && quantity.to_integer() < LEAST_MEMORY =>
+                {
+                    format!(" is {text:?}, which is less than {LEAST_MEMORY} bytes; \"m\" means thousandths")
+                }
+                Ok(_) => continue,
+            };
+            let field = one.field(amount);
+            let message = format!("{field}{wrong}");
+            found.push(Violation::new(rules::PER_POD, field, message));
+        }
+    }
+    found
 }
 
 /// What a pod uses at most, as the scheduler adds it up (KEP-753): its containers and sidecars together, or a greater init container with
 /// the sidecars before it. An amount that says more of the pod as a whole counts as well.
-fn used(subject: &Subject<'_>, resource: &str) -> Option<Quantity> {
-    let of = |resources: Option<&k8s_openapi::api::core::v1::ResourceRequirements>| {
-        let resources = resources?;
-        let read = |list: &Option<BTreeMap<String, Text>>| {
-            list.as_ref().and_then(|list| list.get(resource)).and_then(|text| Quantity::try_from(text).ok())
-        };
-        read(&resources.limits).max(read(&resources.requests))
-    };
+fn used(asking: &[Asking<'_>], resource: &str) -> Option<Quantity> {
     let add = |one: Option<Quantity>, other: Option<Quantity>| match (one, other) {
         (Some(one), Some(other)) => one.checked_add(other).or(Some(one.max(other))),
         (one, other) => one.or(other),
     };
-    let mut running =
-        subject.spec.containers.iter().fold(None, |sum, one| add(sum, of(one.resources.as_ref())));
-    for one in subject.spec.ephemeral_containers.iter().flatten() {
-        running = add(running, of(one.resources.as_ref()));
-    }
-    let (mut sidecars, mut peak) = (None, None);
-    for one in subject.spec.init_containers.iter().flatten() {
-        let own = of(one.resources.as_ref());
-        if one.restart_policy.as_deref() == Some("Always") {
-            sidecars = add(sidecars, own);
-            peak = peak.max(sidecars);
-        } else {
-            peak = peak.max(add(sidecars, own));
+    let (mut whole, mut running, mut sidecars, mut peak) = (None, None, None, None);
+    for one in asking {
+        let own = one.most(resource);
+        match one.container {
+            None => whole = own,
+            Some(container) if !container.is_init() => running = add(running, own),
+            Some(container) if container.is_sidecar() => {
+                sidecars = add(sidecars, own);
+                peak = peak.max(sidecars);
+            }
+            Some(_) => peak = peak.max(add(sidecars, own)),
         }
     }
-    add(running, sidecars).max(peak).max(of(subject.spec.resources.as_ref()))
+    add(running, sidecars).max(peak).max(whole)
 }
 
-fn sums(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
+fn sums(asking: &[Asking<'_>], policy: &Policy) -> Vec<Violation> {
     policy
         .most
         .iter()
         .filter_map(|(resource, most)| {
-            let used = used(subject, resource)?;
+            let used = used(asking, resource)?;
             (used > *most).then(|| {
                 let message = format!(
                     "spec.containers: all containers of the pod together may use {used} of {resource}, but {} allows at most {most}",
@@ -165,19 +167,21 @@ fn sums(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
         .collect()
 }
 
-fn extended(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
+fn extended(asking: &[Asking<'_>], policy: &Policy) -> Vec<Violation> {
     let Some(allowed) = &policy.resources.extended else { return Vec::new() };
-    all(subject)
-        .into_iter()
-        .filter(|one| !COMMON.contains(&one.name) && !allowed.iter().any(|allowed| allowed == one.name))
-        .map(|one| {
-            let (field, name) = (one.field(), one.name);
+    let amounts = asking.iter().flat_map(|one| one.amounts.iter().map(move |amount| (one, amount)));
+    amounts
+        .filter(|(_, amount)| {
+            !COMMON.contains(&amount.resource) && !allowed.iter().any(|allowed| allowed == amount.resource)
+        })
+        .map(|(one, amount)| {
             let others = if allowed.is_empty() {
                 "only cpu, memory and ephemeral-storage".to_owned()
             } else {
                 any_of(allowed)
             };
-            Violation::of(rules::EXTENDED, field, &format!("an amount of {name:?}"), &policy.title(), &others)
+            let found = format!("an amount of {:?}", amount.resource);
+            Violation::of(rules::EXTENDED, one.field(amount), &found, &policy.title(), &others)
         })
         .collect()
 }
@@ -192,17 +196,16 @@ fn required(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
             RequiredResource::MemoryLimit => wanted.extend([("limits", "memory")]),
         }
     }
-    let missing = |container: Container<'_>| {
+    let missing = |container: Placed<'_>| {
         wanted
             .iter()
             .filter(|(list, resource)| {
-                let list = container.resources.and_then(|all| {
-                    if *list == "requests" { all.requests.as_ref() } else { all.limits.as_ref() }
-                });
-                !list.is_some_and(|list| list.contains_key(*resource))
+                let resources = container.resources();
+                let list = resources.map(|all| if *list == "requests" { &all.requests } else { &all.limits });
+                !list.is_some_and(|list| list.get(resource).is_some())
             })
             .map(|(list, resource)| {
-                let field = format!("{}.resources.{list}[{resource}]", container.path);
+                let field = format!("{container}.resources.{list}[{resource}]");
                 Violation::of(
                     rules::REQUIRED,
                     field,
@@ -214,5 +217,5 @@ fn required(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
             .collect::<Vec<_>>()
     };
     // Ephemeral containers cannot say it.
-    subject.containers().filter(|container| !container.is_ephemeral).flat_map(missing).collect()
+    subject.containers().filter(|container| !container.is_ephemeral()).flat_map(missing).collect()
 }

@@ -13,10 +13,10 @@ pub(super) fn standards(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) 
         return Vec::new();
     }
     let title = policy.title();
-    pod_security::check(&subject.annotations, &subject.spec, policy.level())
+    pod_security::check(subject, policy.level())
         .into_iter()
         .filter(|finding| {
-            !privilege::allows(&policy.pod_security.privileged, role.source(), finding, &subject.spec)
+            !privilege::allows(&policy.pod_security.privileged, role.source(), finding, subject)
         })
         .map(|finding| {
             let owner = if finding.container.is_empty() {
@@ -60,10 +60,7 @@ pub(super) fn control_plane(subject: &Subject<'_>, policy: &Policy, role: Role<'
     if role != Role::ControlPlane {
         return Vec::new();
     }
-    let Some(first) = pod_security::check(&subject.annotations, &subject.spec, PodSecurityLevel::Baseline)
-        .into_iter()
-        .next()
-    else {
+    let Some(first) = pod_security::check(subject, PodSecurityLevel::Baseline).into_iter().next() else {
         return Vec::new();
     };
     let spec = &subject.spec;
@@ -80,7 +77,8 @@ pub(super) fn control_plane(subject: &Subject<'_>, policy: &Policy, role: Role<'
         }
         ControlPlanePrivilege::RequireSandbox => {
             let classes = &policy.pod_security.sandbox_runtime_classes;
-            if spec.runtime_class_name.as_ref().is_some_and(|class| classes.contains(class)) {
+            let own = spec.runtime_class_name.as_deref();
+            if own.is_some_and(|own| classes.iter().any(|class| class == own)) {
                 return Vec::new();
             }
             format!(
@@ -89,13 +87,10 @@ pub(super) fn control_plane(subject: &Subject<'_>, policy: &Policy, role: Role<'
             )
         }
         ControlPlanePrivilege::RequireDedicatedNodes => {
-            let selector = spec.node_selector.as_ref();
             let on_own_nodes = policy.placement() != Placement::Shared
-                && policy
-                    .nodes
-                    .required_selector
-                    .iter()
-                    .all(|(key, value)| selector.and_then(|own| own.get(key)) == Some(value));
+                && policy.nodes.required_selector.iter().all(|(key, value)| {
+                    spec.node_selector.get(key.as_str()).is_some_and(|own| **own == **value)
+                });
             if on_own_nodes {
                 return Vec::new();
             }

@@ -37,21 +37,23 @@ pub(super) fn check(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> V
 fn grace_periods(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
     let Some(most) = policy.workloads.max_termination_grace_period_seconds else { return Vec::new() };
     let own = subject.spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE);
-    let mut periods = vec![("spec.terminationGracePeriodSeconds".to_owned(), own)];
+    let mut found = Vec::new();
+    let mut period_at = |field: &dyn Fn() -> String, period: i64| {
+        if period > most {
+            let allowed = format!("at most {most}");
+            let (period, title) = (period.to_string(), policy.title());
+            found.push(Violation::of(rules::GRACE_PERIOD, field(), &period, &title, &allowed));
+        }
+    };
+    period_at(&|| "spec.terminationGracePeriodSeconds".to_owned(), own);
     for container in subject.containers() {
-        for (kind, probe) in container.probes {
-            if let Some(period) = probe.and_then(|probe| probe.termination_grace_period_seconds) {
-                periods.push((format!("{}.{kind}.terminationGracePeriodSeconds", container.path), period));
+        for (kind, probe) in container.probes() {
+            if let Some(period) = probe.termination_grace_period_seconds {
+                period_at(&|| format!("{container}.{kind}.terminationGracePeriodSeconds"), period);
             }
         }
     }
-    let allowed = format!("at most {most}");
-    let too_long = periods.into_iter().filter(|(_, period)| *period > most);
-    too_long
-        .map(|(field, period)| {
-            Violation::of(rules::GRACE_PERIOD, field, &period.to_string(), &policy.title(), &allowed)
-        })
-        .collect()
+    found
 }
 
 fn priority(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
@@ -109,15 +111,15 @@ pub(crate) fn annotation(key: &str, policy: &Policy) -> Option<Violation> {
     if is_kubernetes_own(key) {
         return None;
     }
-    let (refused, allowed) = match &policy.workloads.allowed_annotations {
-        Some(allowed) => (!allowed.iter().any(|glob| glob::text(glob, key)), any_of(allowed)),
-        None => (
-            ORDERS.iter().any(|glob| glob::text(glob, key)),
-            "no orders to the host's controllers".to_owned(),
-        ),
+    let allowed = match &policy.workloads.allowed_annotations {
+        Some(allowed) if !allowed.iter().any(|glob| glob::text(glob, key)) => any_of(allowed),
+        None if ORDERS.iter().any(|glob| glob::text(glob, key)) => {
+            "no orders to the host's controllers".to_owned()
+        }
+        _ => return None,
     };
     let field = format!("metadata.annotations[{key}]");
-    refused.then(|| Violation::of(rules::ANNOTATIONS, field, "set", &policy.title(), &allowed))
+    Some(Violation::of(rules::ANNOTATIONS, field, "set", &policy.title(), &allowed))
 }
 
 /// A label that a tenant's object may not have.

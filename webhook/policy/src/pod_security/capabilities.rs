@@ -1,7 +1,8 @@
 //! The parts of root's power that a container may have.
 
 use super::Finding;
-use super::view::{Container, Fault, NOT_SET, Pod, quoted};
+use super::view::{Fault, NOT_SET, Pod, quoted};
+use crate::pod::Placed;
 
 /// No capabilities beyond the usual: Pod Security Standards, Baseline, "Capabilities" (v1.0). Under Restricted all are
 /// dropped and only `NET_BIND_SERVICE` is added, except on Windows: "Capabilities" (v1.22, v1.25).
@@ -26,9 +27,9 @@ const USUAL: [&str; 13] = [
 const ALL: &str = "ALL";
 const NET_BIND_SERVICE: &str = "NET_BIND_SERVICE";
 
-pub(super) fn container(pod: &Pod<'_>, container: &Container<'_>, found: &mut Vec<Finding>) {
-    let capabilities = container.security.and_then(|context| context.capabilities.as_ref());
-    let added = capabilities.and_then(|capabilities| capabilities.add.as_deref()).unwrap_or_default();
+pub(super) fn container(pod: &Pod<'_>, container: &Placed<'_>, found: &mut Vec<Finding>) {
+    let capabilities = container.security_context.as_ref().and_then(|context| context.capabilities.as_ref());
+    let added = capabilities.map(|capabilities| &*capabilities.add).unwrap_or_default();
     let strict = pod.restricted && !pod.is_windows();
     let allowed = if strict {
         "only \"NET_BIND_SERVICE\""
@@ -39,18 +40,18 @@ pub(super) fn container(pod: &Pod<'_>, container: &Container<'_>, found: &mut Ve
     for (index, name) in added.iter().enumerate() {
         let fault = if !USUAL.contains(&name.as_str()) {
             Fault::baseline(CAPABILITIES, allowed)
-        } else if strict && name != NET_BIND_SERVICE {
+        } else if strict && name.as_str() != NET_BIND_SERVICE {
             Fault::restricted(CAPABILITIES, allowed)
         } else {
             continue;
         };
         let field = format!("securityContext.capabilities.add[{index}]");
-        found.push(container.fault(fault, &field, quoted(name)));
+        found.push(fault.in_container(container, &field, quoted(name)));
     }
     let dropped = capabilities.and_then(|capabilities| capabilities.drop.as_deref());
-    if strict && !dropped.unwrap_or_default().iter().any(|name| name == ALL) {
+    if strict && !dropped.unwrap_or_default().iter().any(|name| name.as_str() == ALL) {
         let fault = Fault::restricted(CAPABILITIES, "only a list with \"ALL\" in it");
         let text = dropped.map_or_else(|| NOT_SET.to_owned(), |dropped| format!("{dropped:?}"));
-        found.push(container.fault(fault, "securityContext.capabilities.drop", text));
+        found.push(fault.in_container(container, "securityContext.capabilities.drop", text));
     }
 }

@@ -1,7 +1,8 @@
 //! What a container may do to the kernel it runs on.
 
 use super::Finding;
-use super::view::{Container, Fault, Pod, quoted};
+use super::view::{Fault, Pod, quoted};
+use crate::pod::Placed;
 
 /// No privileged containers: Pod Security Standards, Baseline, "Privileged Containers" (v1.0).
 pub const PRIVILEGED: &str = "podSecurity.privileged";
@@ -31,7 +32,7 @@ const SAFE_SYSCTLS_TEXT: &str =
     "only sysctls that Kubernetes calls safe: kernel.shm_rmid_forced and some of net.ipv4";
 
 pub(super) fn pod(pod: &Pod<'_>, found: &mut Vec<Finding>) {
-    let sysctls = pod.security().and_then(|context| context.sysctls.as_deref()).unwrap_or_default();
+    let sysctls = pod.security().map(|context| &*context.sysctls).unwrap_or_default();
     for (index, sysctl) in sysctls.iter().enumerate() {
         if !SAFE_SYSCTLS.contains(&sysctl.name.as_str()) {
             let fault = Fault::baseline(SYSCTLS, SAFE_SYSCTLS_TEXT);
@@ -41,11 +42,11 @@ pub(super) fn pod(pod: &Pod<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-pub(super) fn container(pod: &Pod<'_>, container: &Container<'_>, found: &mut Vec<Finding>) {
-    let Some(context) = container.security else { return };
+pub(super) fn container(pod: &Pod<'_>, container: &Placed<'_>, found: &mut Vec<Finding>) {
+    let Some(context) = &container.security_context else { return };
     if context.privileged == Some(true) {
         let fault = Fault::baseline(PRIVILEGED, "only false or no value");
-        found.push(container.fault(fault, "securityContext.privileged", "true".to_owned()));
+        found.push(fault.in_container(container, "securityContext.privileged", "true".to_owned()));
     }
     if let Some(mount) = context.proc_mount.as_deref().filter(|mount| *mount != "Default") {
         let allowed = "only \"Default\" or no value";
@@ -54,6 +55,6 @@ pub(super) fn container(pod: &Pod<'_>, container: &Container<'_>, found: &mut Ve
             (true, true) => Fault::restricted(PROC_MOUNT, allowed),
             (true, false) => return,
         };
-        found.push(container.fault(fault, "securityContext.procMount", quoted(mount)));
+        found.push(fault.in_container(container, "securityContext.procMount", quoted(mount)));
     }
 }

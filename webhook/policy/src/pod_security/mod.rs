@@ -15,9 +15,8 @@ mod user;
 mod view;
 mod volumes;
 
+use crate::pod::Subject;
 use k3k_api::v1beta1::PodSecurityLevel;
-use k8s_openapi::api::core::v1::PodSpec;
-use std::collections::BTreeMap;
 use view::Pod;
 
 pub use capabilities::CAPABILITIES;
@@ -73,16 +72,12 @@ pub struct Finding {
 ///
 /// A fault that one field hands on to others is found once: a pod-level value that the containers inherit, the ports of
 /// a pod in the node's network, an AppArmor profile that stands in a field and in an annotation.
-pub fn check(
-    annotations: &BTreeMap<String, String>,
-    spec: &PodSpec,
-    level: PodSecurityLevel,
-) -> Vec<Finding> {
+pub fn check(subject: &Subject<'_>, level: PodSecurityLevel) -> Vec<Finding> {
     let mut found = Vec::new();
     if level == PodSecurityLevel::Privileged {
         return found;
     }
-    let pod = Pod { annotations, spec, restricted: level == PodSecurityLevel::Restricted };
+    let pod = Pod { subject, restricted: level == PodSecurityLevel::Restricted };
     profiles::annotations(&pod, &mut found);
     host::pod(&pod, &mut found);
     kernel::pod(&pod, &mut found);

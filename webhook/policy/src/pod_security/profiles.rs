@@ -1,8 +1,9 @@
 //! The profiles that confine a container: SELinux, AppArmor, seccomp.
 
 use super::Finding;
-use super::view::{Container, Fault, NOT_SET, Pod, quoted};
-use k8s_openapi::api::core::v1::{AppArmorProfile, SELinuxOptions, SeccompProfile};
+use super::view::{Fault, NOT_SET, Pod, quoted};
+use crate::pod::Placed;
+use crate::pod::view::{Profile, SeLinux};
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
@@ -25,7 +26,7 @@ const CONFINING: [&str; 2] = ["RuntimeDefault", "Localhost"];
 pub(super) fn annotations(pod: &Pod<'_>, found: &mut Vec<Finding>) {
     // The API server writes the annotation from the field: those whose field has them unconfined are found there.
     let said_by_field = LazyCell::new(|| unconfined_by_field(pod));
-    for (key, value) in pod.annotations {
+    for (key, value) in pod.annotations() {
         let Some(container) = key.strip_prefix(ANNOTATION) else { continue };
         let confines = value.is_empty() || value == "runtime/default" || value.starts_with("localhost/");
         if confines || said_by_field.contains(container) {
@@ -43,7 +44,7 @@ pub(super) fn pod(pod: &Pod<'_>, found: &mut Vec<Finding>) {
     if let Some(profile) = unconfined(context.app_armor_profile.as_ref()) {
         found.push(app_armor().in_pod(field("appArmorProfile.type"), quoted(profile)));
     }
-    if let Some(profile) = without_seccomp(context.seccomp_profile.as_ref()) {
+    if let Some(profile) = unconfined(context.seccomp_profile.as_ref()) {
         found.push(seccomp(pod).in_pod(field("seccompProfile.type"), quoted(profile)));
     }
     for (fault, name, value) in se_linux(context.se_linux_options.as_ref()) {
@@ -51,41 +52,46 @@ pub(super) fn pod(pod: &Pod<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-pub(super) fn container(pod: &Pod<'_>, container: &Container<'_>, found: &mut Vec<Finding>) {
-    let context = container.security;
+pub(super) fn container(pod: &Pod<'_>, container: &Placed<'_>, found: &mut Vec<Finding>) {
+    let context = container.security_context.as_ref();
     if let Some(profile) = unconfined(context.and_then(|context| context.app_armor_profile.as_ref())) {
-        found.push(container.fault(app_armor(), "securityContext.appArmorProfile.type", quoted(profile)));
+        found.push(app_armor().in_container(
+            container,
+            "securityContext.appArmorProfile.type",
+            quoted(profile),
+        ));
     }
     let own = context.and_then(|context| context.seccomp_profile.as_ref());
     let inherited = pod.security().and_then(|context| context.seccomp_profile.as_ref());
-    if let Some(profile) = without_seccomp(own) {
-        found.push(container.fault(seccomp(pod), "securityContext.seccompProfile.type", quoted(profile)));
+    if let Some(profile) = unconfined(own) {
+        found.push(seccomp(pod).in_container(
+            container,
+            "securityContext.seccompProfile.type",
+            quoted(profile),
+        ));
     } else if pod.restricted && !pod.is_windows() && own.or(inherited).is_none() {
         let allowed = "only \"RuntimeDefault\" or \"Localhost\", here or in spec.securityContext";
         let fault = Fault::restricted(SECCOMP, allowed);
-        found.push(container.fault(fault, "securityContext.seccompProfile.type", NOT_SET.to_owned()));
+        found.push(fault.in_container(container, "securityContext.seccompProfile.type", NOT_SET.to_owned()));
     }
     for (fault, name, value) in se_linux(context.and_then(|context| context.se_linux_options.as_ref())) {
-        found.push(container.fault(fault, &format!("securityContext.{name}"), quoted(value)));
+        found.push(fault.in_container(container, &format!("securityContext.{name}"), quoted(value)));
     }
 }
 
 /// The names of the containers that a field, their own or the pod's, has unconfined.
 fn unconfined_by_field<'a>(pod: &Pod<'a>) -> BTreeSet<&'a str> {
     let inherited = pod.security().and_then(|context| context.app_armor_profile.as_ref());
-    let unconfined = |container: &Container<'_>| {
-        let own = container.security.and_then(|context| context.app_armor_profile.as_ref());
+    let unconfined = |container: &Placed<'a>| {
+        let own = container.security_context.as_ref().and_then(|context| context.app_armor_profile.as_ref());
         unconfined(own.or(inherited)).is_some()
     };
-    pod.containers().filter(unconfined).map(|container| container.name).collect()
+    pod.containers().filter(unconfined).map(|container| container.name.as_str()).collect()
 }
 
-fn unconfined(profile: Option<&AppArmorProfile>) -> Option<&str> {
-    profile.map(|profile| profile.type_.as_str()).filter(|profile| !CONFINING.contains(profile))
-}
-
-fn without_seccomp(profile: Option<&SeccompProfile>) -> Option<&str> {
-    profile.map(|profile| profile.type_.as_str()).filter(|profile| !CONFINING.contains(profile))
+/// A profile of AppArmor or seccomp that is none.
+fn unconfined<'a>(profile: Option<&Profile<'a>>) -> Option<&'a str> {
+    profile.map(|profile| profile.kind.as_str()).filter(|profile| !CONFINING.contains(profile))
 }
 
 fn app_armor() -> Fault {
@@ -102,12 +108,12 @@ fn seccomp(pod: &Pod<'_>) -> Fault {
 }
 
 /// What of SELinux's options is too much: fault, field and value.
-fn se_linux(options: Option<&SELinuxOptions>) -> impl Iterator<Item = (Fault, &'static str, &str)> {
+fn se_linux<'a>(options: Option<&'a SeLinux<'_>>) -> impl Iterator<Item = (Fault, &'static str, &'a str)> {
     options.into_iter().flat_map(|options| {
         let none: &[&str] = &[""];
         let fields = [
             ("seLinuxOptions.role", options.role.as_deref(), none, "no value"),
-            ("seLinuxOptions.type", options.type_.as_deref(), &SE_LINUX_TYPES, SE_LINUX_ALLOWED),
+            ("seLinuxOptions.type", options.kind.as_deref(), &SE_LINUX_TYPES, SE_LINUX_ALLOWED),
             ("seLinuxOptions.user", options.user.as_deref(), none, "no value"),
         ];
         fields.into_iter().filter_map(|(field, value, known, allowed)| {

@@ -34,23 +34,27 @@ fn merged(mut base: Value, more: &Value) -> Value {
 }
 
 /// A pod that Restricted allows, with `more` over it.
-fn pod(more: &Value) -> PodSpec {
+fn pod(more: &Value) -> Value {
     let container = json!({"name": "web", "image": "i", "securityContext": hardened()});
-    serde_json::from_value(merged(json!({"containers": [container]}), more)).unwrap()
+    json!({"spec": merged(json!({"containers": [container]}), more)})
 }
 
-fn found(spec: &PodSpec, level: PodSecurityLevel) -> Vec<(&'static str, PodSecurityLevel, String)> {
-    let findings = check(&BTreeMap::new(), spec, level);
+fn findings(pod: &Value, level: PodSecurityLevel) -> Vec<Finding> {
+    check(&Subject::pod(pod).unwrap(), level)
+}
+
+fn found(pod: &Value, level: PodSecurityLevel) -> Vec<(&'static str, PodSecurityLevel, String)> {
+    let findings = findings(pod, level);
     findings.into_iter().map(|finding| (finding.rule, finding.level, finding.field)).collect()
 }
 
-/// Asserts that `spec` breaks one rule in one place, from `least` on, and returns what was found under Restricted.
-fn assert_broken(spec: &PodSpec, rule: &'static str, least: PodSecurityLevel, field: &str) -> Finding {
+/// Asserts that `pod` breaks one rule in one place, from `least` on, and returns what was found under Restricted.
+fn assert_broken(pod: &Value, rule: &'static str, least: PodSecurityLevel, field: &str) -> Finding {
     let broken = [(rule, least, field.to_owned())];
-    assert_eq!(found(spec, Restricted), broken);
-    assert_eq!(found(spec, Baseline), if least == Baseline { &broken[..] } else { &[] });
-    assert_eq!(found(spec, Privileged), []);
-    check(&BTreeMap::new(), spec, Restricted).remove(0)
+    assert_eq!(found(pod, Restricted), broken);
+    assert_eq!(found(pod, Baseline), if least == Baseline { &broken[..] } else { &[] });
+    assert_eq!(found(pod, Privileged), []);
+    findings(pod, Restricted).remove(0)
 }
 
 /// Each fault of a pod with its allowed twin: the same place, harmless.
@@ -230,23 +234,23 @@ fn root_is_harmless_among_users_of_its_own() {
 #[case("", false)]
 fn app_armor_by_annotation(#[case] value: &str, #[case] forbidden: bool) {
     let key = format!("container.apparmor.security.beta.kubernetes.io/{}", "web");
-    let annotations = BTreeMap::from([
-        (key.clone(), value.to_owned()),
-        ("container.seccomp.security.alpha.kubernetes.io/web".to_owned(), "unconfined".to_owned()),
-        ("seccomp.security.alpha.kubernetes.io/pod".to_owned(), "unconfined".to_owned()),
-    ]);
-    let findings = check(&annotations, &pod(&json!({})), Baseline);
+    let annotations = json!({
+        key.clone(): value,
+        "container.seccomp.security.alpha.kubernetes.io/web": "unconfined",
+        "seccomp.security.alpha.kubernetes.io/pod": "unconfined",
+    });
+    let annotated = |more: &Value| merged(pod(more), &json!({"metadata": {"annotations": annotations}}));
+    let findings = findings(&annotated(&json!({})), Baseline);
     assert_eq!(findings.len(), usize::from(forbidden));
     for finding in findings {
         assert_eq!((finding.rule, finding.container.as_str()), (APP_ARMOR, "web"));
         assert_eq!(finding.field, format!("metadata.annotations[{key}]"));
         // As the API server has it after copying one to the other: found once.
-        let both = pod(&json!({"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}));
+        let both = annotated(&json!({"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}));
         assert_eq!(
-            check(&annotations, &both, Baseline)[0].field,
-            "spec.securityContext.appArmorProfile.type"
+            found(&both, Baseline),
+            [(APP_ARMOR, Baseline, "spec.securityContext.appArmorProfile.type".to_owned())]
         );
-        assert_eq!(check(&annotations, &both, Baseline).len(), 1);
     }
 }
 
@@ -316,7 +320,7 @@ fn findings_read_as_sentences_and_stand_in_field_order() {
         "initContainers": [{"name": "first", "image": "i", "securityContext": merged(hardened(), &json!({"privileged": true}))}],
         "volumes": [{"name": "data", "nfs": {"server": "s", "path": "/"}}],
     }));
-    let lines: Vec<String> = check(&BTreeMap::new(), &spec, Restricted)
+    let lines: Vec<String> = findings(&spec, Restricted)
         .iter()
         .map(|finding| {
             format!(

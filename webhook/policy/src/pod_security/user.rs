@@ -1,7 +1,8 @@
 //! Who a container may run as, and what it may become.
 
 use super::Finding;
-use super::view::{Container, Fault, NOT_SET, Pod};
+use super::view::{Fault, NOT_SET, Pod};
+use crate::pod::Placed;
 
 /// No process gains more rights than its parent: Pod Security Standards, Restricted, "Privilege Escalation" (v1.8; not
 /// on Windows from v1.25 on).
@@ -30,7 +31,7 @@ pub(super) fn pod(pod: &Pod<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-pub(super) fn container(pod: &Pod<'_>, container: &Container<'_>, found: &mut Vec<Finding>) {
+pub(super) fn container(pod: &Pod<'_>, container: &Placed<'_>, found: &mut Vec<Finding>) {
     if !pod.restricted {
         return;
     }
@@ -42,26 +43,26 @@ pub(super) fn container(pod: &Pod<'_>, container: &Container<'_>, found: &mut Ve
     }
 }
 
-fn escalation(container: &Container<'_>, found: &mut Vec<Finding>) {
-    let value = container.security.and_then(|context| context.allow_privilege_escalation);
+fn escalation(container: &Placed<'_>, found: &mut Vec<Finding>) {
+    let value = container.security_context.as_ref().and_then(|context| context.allow_privilege_escalation);
     if value != Some(false) {
         let fault = Fault::restricted(ALLOW_PRIVILEGE_ESCALATION, "only false");
-        found.push(container.fault(fault, "securityContext.allowPrivilegeEscalation", text(value)));
+        found.push(fault.in_container(container, "securityContext.allowPrivilegeEscalation", text(value)));
     }
 }
 
-fn root(pod: &Pod<'_>, container: &Container<'_>, found: &mut Vec<Finding>) {
-    let own = container.security.and_then(|context| context.run_as_non_root);
+fn root(pod: &Pod<'_>, container: &Placed<'_>, found: &mut Vec<Finding>) {
+    let own = container.security_context.as_ref().and_then(|context| context.run_as_non_root);
     let inherited = pod.security().and_then(|context| context.run_as_non_root);
     // What the pod says is its own fault, and no container's.
     if own == Some(false) || own.or(inherited).is_none() {
         let allowed = if own.is_some() { "only true" } else { "only true, here or in spec.securityContext" };
         let fault = Fault::restricted(RUN_AS_NON_ROOT, allowed);
-        found.push(container.fault(fault, "securityContext.runAsNonRoot", text(own)));
+        found.push(fault.in_container(container, "securityContext.runAsNonRoot", text(own)));
     }
-    if container.security.and_then(|context| context.run_as_user) == Some(0) {
+    if container.security_context.as_ref().and_then(|context| context.run_as_user) == Some(0) {
         let fault = Fault::restricted(RUN_AS_USER, ANYBODY_ELSE);
-        found.push(container.fault(fault, "securityContext.runAsUser", "0".to_owned()));
+        found.push(fault.in_container(container, "securityContext.runAsUser", "0".to_owned()));
     }
 }
 

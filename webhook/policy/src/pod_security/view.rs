@@ -1,29 +1,15 @@
-//! What the rules see: the pod, and what is the same in every list of containers.
+//! What the rules see, and what they say of it.
 
 use super::Finding;
+use crate::pod::view::{PodSecurity, Spec};
+use crate::pod::{Placed, Subject};
 use k3k_api::v1beta1::PodSecurityLevel;
-use k8s_openapi::api::core::v1::{
-    ContainerPort, Lifecycle, PodSecurityContext, PodSpec, Probe, SecurityContext,
-};
-use std::collections::BTreeMap;
 
 /// A pod, and how strictly it is judged.
 pub(super) struct Pod<'a> {
-    pub(super) annotations: &'a BTreeMap<String, String>,
-    pub(super) spec: &'a PodSpec,
+    pub(super) subject: &'a Subject<'a>,
     /// Whether the level is Restricted, not Baseline.
     pub(super) restricted: bool,
-}
-
-/// One container, of whatever list.
-pub(super) struct Container<'a> {
-    list: &'static str,
-    index: usize,
-    pub(super) name: &'a str,
-    pub(super) security: Option<&'a SecurityContext>,
-    pub(super) ports: &'a [ContainerPort],
-    pub(super) probes: [(&'static str, Option<&'a Probe>); 3],
-    pub(super) lifecycle: Option<&'a Lifecycle>,
 }
 
 /// The rule that is broken, and what would not break it.
@@ -34,56 +20,34 @@ pub(super) struct Fault {
 }
 
 impl<'a> Pod<'a> {
-    /// Every container of every list: a rule that misses one list is no rule.
-    pub(super) fn containers(&self) -> impl Iterator<Item = Container<'a>> {
-        let spec = self.spec;
-        let first = spec.init_containers.iter().flatten().enumerate();
-        let debug = spec.ephemeral_containers.iter().flatten().enumerate();
-        let main = spec.containers.iter().enumerate();
-        // Two types with the same fields.
-        macro_rules! view {
-            ($list:literal) => {
-                |(index, container)| Container {
-                    list: $list,
-                    index,
-                    name: &container.name,
-                    security: container.security_context.as_ref(),
-                    ports: container.ports.as_deref().unwrap_or_default(),
-                    probes: [
-                        ("livenessProbe", container.liveness_probe.as_ref()),
-                        ("readinessProbe", container.readiness_probe.as_ref()),
-                        ("startupProbe", container.startup_probe.as_ref()),
-                    ],
-                    lifecycle: container.lifecycle.as_ref(),
-                }
-            };
-        }
-        main.map(view!("containers"))
-            .chain(first.map(view!("initContainers")))
-            .chain(debug.map(view!("ephemeralContainers")))
+    /// The pod's annotations.
+    pub(super) fn annotations(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.subject.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// What the pod says.
+    pub(super) fn spec(&self) -> &'a Spec<'a> {
+        &self.subject.spec
+    }
+
+    /// Every container of every list.
+    pub(super) fn containers(&self) -> impl Iterator<Item = Placed<'a>> {
+        self.subject.containers()
     }
 
     /// The pod's own security context.
-    pub(super) fn security(&self) -> Option<&'a PodSecurityContext> {
-        self.spec.security_context.as_ref()
+    pub(super) fn security(&self) -> Option<&'a PodSecurity<'a>> {
+        self.spec().security_context.as_ref()
     }
 
     /// Whether it says that it runs on Windows (v1.25): what exists on Linux alone need not be set there.
     pub(super) fn is_windows(&self) -> bool {
-        self.spec.os.as_ref().is_some_and(|os| os.name == "windows")
+        self.spec().os.as_ref().is_some_and(|os| os.name.as_str() == "windows")
     }
 
     /// Whether its users are not those of the node (v1.35): root inside is nobody outside.
     pub(super) fn has_own_users(&self) -> bool {
-        self.spec.host_users == Some(false)
-    }
-}
-
-impl Container<'_> {
-    /// Says that `field` of this container breaks a rule.
-    pub(super) fn fault(&self, fault: Fault, field: &str, found: String) -> Finding {
-        let path = format!("spec.{}[{}].{field}", self.list, self.index);
-        Finding { container: self.name.to_owned(), ..fault.in_pod(path, found) }
+        self.spec().host_users == Some(false)
     }
 }
 
@@ -98,7 +62,13 @@ impl Fault {
         Self { rule, level: PodSecurityLevel::Restricted, allowed }
     }
 
-    /// Says that the pod's field at `path` breaks a rule.
+    /// Says that `field` of `container` breaks the rule.
+    pub(super) fn in_container(self, container: &Placed<'_>, field: &str, found: String) -> Finding {
+        let path = format!("{container}.{field}");
+        Finding { container: container.name.as_str().to_owned(), ..self.in_pod(path, found) }
+    }
+
+    /// Says that the pod's field at `path` breaks the rule.
     pub(super) fn in_pod(self, path: String, found: String) -> Finding {
         let Self { rule, level, allowed } = self;
         Finding { rule, level, field: path, container: String::new(), found, allowed }

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use super::view::{Fault, Pod, quoted};
-use k8s_openapi::api::core::v1::Volume;
+use crate::pod::view::Volume;
 
 /// No files of the node: Pod Security Standards, Baseline, "HostPath Volumes" (v1.0).
 pub const HOST_PATH: &str = "podSecurity.hostPath";
@@ -13,11 +13,45 @@ pub const VOLUME_TYPES: &str = "podSecurity.volumeTypes";
 const ALLOWED_TYPES: &str = "only configMap, csi, downwardAPI, emptyDir, ephemeral, image, persistentVolumeClaim, \
                              projected and secret volumes";
 
+const ALLOWED: [&str; 9] = [
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+];
+const FORBIDDEN: [&str; 20] = [
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "flocker",
+    "gcePersistentDisk",
+    "gitRepo",
+    "glusterfs",
+    "iscsi",
+    "nfs",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "quobyte",
+    "rbd",
+    "scaleIO",
+    "storageos",
+    "vsphereVolume",
+];
+
 pub(super) fn pod(pod: &Pod<'_>, found: &mut Vec<Finding>) {
-    for (index, volume) in pod.spec.volumes.iter().flatten().enumerate() {
+    for (index, volume) in pod.spec().volumes.iter().enumerate() {
         if let Some(source) = &volume.host_path {
             let fault = Fault::baseline(HOST_PATH, "no path of the node");
-            let text = format!("{:?} (volume {:?})", source.path, volume.name);
+            let text = format!("{} (volume {})", quoted(&source.path), quoted(&volume.name));
             found.push(fault.in_pod(format!("spec.volumes[{index}].hostPath.path"), text));
         }
         if pod.restricted {
@@ -26,85 +60,35 @@ pub(super) fn pod(pod: &Pod<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn types(index: usize, volume: &Volume) -> Vec<Finding> {
-    // A version of Kubernetes that adds a kind of volume does not compile until it is put in its place.
-    let Volume {
-        name,
-        config_map,
-        csi,
-        downward_api,
-        empty_dir,
-        ephemeral,
-        image,
-        persistent_volume_claim,
-        projected,
-        secret,
-        host_path,
-        aws_elastic_block_store,
-        azure_disk,
-        azure_file,
-        cephfs,
-        cinder,
-        fc,
-        flex_volume,
-        flocker,
-        gce_persistent_disk,
-        git_repo,
-        glusterfs,
-        iscsi,
-        nfs,
-        photon_persistent_disk,
-        portworx_volume,
-        quobyte,
-        rbd,
-        scale_io,
-        storageos,
-        vsphere_volume,
-    } = volume;
+fn types(index: usize, volume: &Volume<'_>) -> Vec<Finding> {
+    let name = quoted(&volume.name);
     let fault =
         |path: String, found: String| Fault::restricted(VOLUME_TYPES, ALLOWED_TYPES).in_pod(path, found);
-    let forbidden = [
-        ("awsElasticBlockStore", aws_elastic_block_store.is_some()),
-        ("azureDisk", azure_disk.is_some()),
-        ("azureFile", azure_file.is_some()),
-        ("cephfs", cephfs.is_some()),
-        ("cinder", cinder.is_some()),
-        ("fc", fc.is_some()),
-        ("flexVolume", flex_volume.is_some()),
-        ("flocker", flocker.is_some()),
-        ("gcePersistentDisk", gce_persistent_disk.is_some()),
-        ("gitRepo", git_repo.is_some()),
-        ("glusterfs", glusterfs.is_some()),
-        ("iscsi", iscsi.is_some()),
-        ("nfs", nfs.is_some()),
-        ("photonPersistentDisk", photon_persistent_disk.is_some()),
-        ("portworxVolume", portworx_volume.is_some()),
-        ("quobyte", quobyte.is_some()),
-        ("rbd", rbd.is_some()),
-        ("scaleIO", scale_io.is_some()),
-        ("storageos", storageos.is_some()),
-        ("vsphereVolume", vsphere_volume.is_some()),
-    ];
+    let has = |kinds: &[&str]| volume.sources.iter().any(|source| kinds.contains(source));
+    let forbidden = volume.sources.iter().filter(|source| FORBIDDEN.contains(source));
     let mut found: Vec<Finding> = forbidden
-        .into_iter()
-        .filter(|(_, set)| *set)
-        .map(|(source, _)| {
-            fault(format!("spec.volumes[{index}].{source}"), format!("set (volume {})", quoted(name)))
-        })
+        .map(|source| fault(format!("spec.volumes[{index}].{source}"), format!("set (volume {name})")))
         .collect();
-    let allowed = config_map.is_some()
-        || csi.is_some()
-        || downward_api.is_some()
-        || empty_dir.is_some()
-        || ephemeral.is_some()
-        || image.is_some()
-        || persistent_volume_claim.is_some()
-        || projected.is_some()
-        || secret.is_some();
     // The API server gives an emptyDir to a volume that says nothing, so this one says what we do not know.
-    if found.is_empty() && !allowed && host_path.is_none() {
-        let text = format!("of an unknown type (volume {})", quoted(name));
+    if found.is_empty() && !has(&ALLOWED) && volume.host_path.is_none() {
+        let text = format!("of an unknown type (volume {name})");
         found.push(fault(format!("spec.volumes[{index}]"), text));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALLOWED, FORBIDDEN};
+    use std::collections::BTreeSet;
+
+    /// A kind of volume that Kubernetes gains must be put in its place here.
+    #[test]
+    fn every_kind_of_the_schema_is_allowed_or_forbidden() {
+        let schema = schemars::schema_for!(k8s_openapi::api::core::v1::Volume);
+        let properties = schema.get("properties").and_then(|all| all.as_object()).unwrap();
+        let known: BTreeSet<&str> =
+            ALLOWED.into_iter().chain(FORBIDDEN).chain(["name", "hostPath"]).collect();
+        assert_eq!(properties.keys().map(String::as_str).collect::<BTreeSet<_>>(), known);
+    }
 }

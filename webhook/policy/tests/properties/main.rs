@@ -186,7 +186,11 @@ proptest! {
                 let once = mutate::pod(&object, &policy, Role::of(&object), stage, &digests);
                 let twice = mutate::pod(&once, &policy, Role::of(&once), stage, &digests);
                 prop_assert_eq!(&once, &twice);
-                prop_assert!(mutate::patch(&once, &twice).is_none());
+                let (mut changed, mut patched) = (object.clone(), object.clone());
+                let patch = mutate::apply(&mut changed, &policy, stage, &digests);
+                prop_assert_eq!(patch.is_none(), once == object);
+                json_patch::patch(&mut patched, &patch.unwrap_or_default()).unwrap();
+                prop_assert_eq!((&changed, &patched), (&once, &once), "the patch tells the whole change");
                 if matches!(stage, Stage::New) {
                     let running = mutate::pod(&once, &policy, Role::of(&once), Stage::Running(&once), &digests);
                     prop_assert_eq!(&once, &running, "what was made well stays");

@@ -1,6 +1,7 @@
 //! Pods of any kind: every field that a rule reads, with values of every kind.
 
 use super::*;
+use std::collections::BTreeMap;
 
 type Fields = BoxedStrategy<Vec<(String, Value)>>;
 
@@ -134,10 +135,10 @@ proptest! {
     /// Whatever a pod says, it is judged; and what the looser level forbids, the stricter one does, too.
     #[test]
     fn a_stricter_level_never_finds_less(spec in spec(), annotations in annotations()) {
-        let spec: PodSpec = serde_json::from_value(spec).unwrap();
-        let baseline = check(&annotations, &spec, Baseline);
-        let restricted = check(&annotations, &spec, Restricted);
-        prop_assert_eq!(check(&annotations, &spec, Privileged), []);
+        let pod = json!({"metadata": {"annotations": annotations}, "spec": spec});
+        let pod = Subject::pod(&pod).unwrap();
+        let (baseline, restricted) = (check(&pod, Baseline), check(&pod, Restricted));
+        prop_assert_eq!(check(&pod, Privileged), []);
         prop_assert!(baseline.iter().all(|finding| finding.level == Baseline));
         // But for what is allowed instead, the looser findings are those of the stricter level that say so.
         let same = |finding: &Finding| Finding { allowed: "", ..finding.clone() };
