@@ -6,9 +6,10 @@ use anyhow::{Context, Result, ensure};
 use k3k_api::told_policy::{self, ToldPolicy};
 use k3k_controller::cluster::build::Site;
 use k3k_controller::cluster::build::certificates::Authorities;
+use k3k_controller::cluster::build::mode::Nodes;
 use k3k_controller::cluster::build::{kubelet, policy};
 use k3k_controller::cluster::health::{Registry, Target};
-use k3k_controller::cluster::plan::Addresses;
+use k3k_controller::cluster::plan::{Addresses, Shown};
 use k3k_kubelet::admission::{Admission, Key};
 use k3k_kubelet::cache::Cache;
 use k3k_kubelet::server::{Directory, HostPod, Parts, State, serve};
@@ -144,18 +145,18 @@ async fn a_tenant_hears_at_once_what_the_host_would_refuse() -> Result<()> {
 
     // The controller introduces them to each other when there is a node.
     let uri: http::Uri = server.url().parse()?;
+    let here = Ipv4Addr::LOCALHOST.into();
     let addresses = Addresses {
         api: uri.host().context("a host")?.parse()?,
         api_port: uri.port_u16().context("a port")?,
-        kubelet: Ipv4Addr::LOCALHOST.into(),
-        dns: Ipv4Addr::LOCALHOST.into(),
+        shown: Some(Shown { kubelet: here, dns: here }),
     };
     let pair = server.authority();
     let authority = || Authority::from_pem(&pair.certificate, &pair.key);
     let authorities = Authorities { server: authority()?, client: authority()? };
-    let url = kubelet::admission_url(addresses.kubelet, KEY).replace(":10250/", &format!(":{port}/"));
+    let url = kubelet::admission_url(here, KEY).replace(":10250/", &format!(":{port}/"));
     let (registry, _changes) = Registry::new();
-    registry.follow(&site(), Target::new(&site(), &addresses, authorities).asking(url));
+    registry.follow(&site(), Target::new(&site(), Nodes::Shown, &addresses, authorities).asking(Some(url)));
     let nodes: Api<Node> = Api::all(client.clone());
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "k3k-dev"}, "status": {"conditions": [
         {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z"},

@@ -8,11 +8,13 @@ pub const READY: &str = "Ready";
 pub const SERVER_READY: &str = "ServerReady";
 /// Type: the nested API server itself said that it is ready, to an authenticated request.
 pub const API_READY: &str = "APIReady";
-/// Type: the virtual node is Ready in the nested cluster.
+/// Type: the nodes are Ready in the nested cluster: the virtual kubelet's, or in mode virtual all servers and agents.
 pub const NODE_READY: &str = "NodeReady";
 
 /// Type: the nested API is reached from outside the host, as `spec.expose` asks. Only there when it asks.
 pub const EXPOSED: &str = "Exposed";
+/// Type, in mode virtual: the containers of all agents run.
+pub const AGENTS_READY: &str = "AgentsReady";
 
 /// Type, of a policy: it can be followed as it is written.
 pub const ACCEPTED: &str = "Accepted";
@@ -97,7 +99,9 @@ pub mod reason {
     pub const API_NOT_READY: &str = "ApiNotReady";
     /// The nested API is ready, the virtual kubelet is not.
     pub const KUBELET_NOT_READY: &str = "KubeletNotReady";
-    /// The virtual kubelet runs, and no node of the cluster is ready yet.
+    /// The nested API is ready, not all agents are.
+    pub const AGENTS_NOT_READY: &str = "AgentsNotReady";
+    /// What makes the nodes runs, and not all that are wanted are ready yet.
     pub const NODE_NOT_READY: &str = "NodeNotReady";
     /// The API answers, the nodes are ready, the kubeconfig works.
     pub const PROVISIONED: &str = "Provisioned";

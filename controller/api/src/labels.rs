@@ -29,6 +29,8 @@ pub mod component {
     pub const SERVER: &str = "server";
     /// The virtual kubelet.
     pub const KUBELET: &str = "kubelet";
+    /// The k3s agents of a cluster in mode virtual.
+    pub const AGENT: &str = "agent";
 }
 
 /// Annotation on the controller's objects: a hash of what it last applied, so that a reconcile writes only what

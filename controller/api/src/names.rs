@@ -80,7 +80,9 @@ names! {
     kubeconfig => "kubeconfig";
     /// Deployment, ServiceAccount, RoleBinding and Service of the virtual kubelet.
     kubelet => "kubelet";
-    /// Secret with the virtual kubelet's configuration and certificates.
+    /// StatefulSet of the agents in mode virtual, and its container.
+    agent => "agent";
+    /// Secret with the configuration of the virtual kubelet, or of the agents.
     agent_config => "agent-config";
     /// ConfigMap that tells the virtual kubelet of the host's nodes.
     nodes => "nodes";

@@ -27,9 +27,11 @@ pub async fn finalize(context: &Context, object: &Guarded) -> Result<Action, Err
         return Ok(Action::await_change());
     };
     tell(context, &site, object).await;
-    let (kubelet, server) = (site.names().kubelet(), site.names().server());
+    let names = site.names();
+    let (kubelet, agent, server) = (names.kubelet(), names.agent(), names.server());
     tokio::try_join!(
         delete(context, &site, Kind::Deployment, &kubelet),
+        delete(context, &site, Kind::StatefulSet, &agent),
         delete(context, &site, Kind::StatefulSet, &server),
     )?;
     let kubelets = context.caches.pods(&site, component::KUBELET);

@@ -6,6 +6,7 @@
 mod access;
 mod admission;
 mod classes;
+mod members;
 mod nested;
 mod priority_classes;
 
@@ -18,9 +19,10 @@ use kube::Client;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
+pub use members::Members;
 pub use nested::Target;
 pub use priority_classes::remove_copies;
 
@@ -29,7 +31,7 @@ pub use priority_classes::remove_copies;
 pub struct Health {
     /// The API server.
     pub api: Report,
-    /// The virtual node.
+    /// The nodes.
     pub node: Report,
 }
 
@@ -76,6 +78,7 @@ pub struct Registry {
 struct Followed {
     target: Target,
     servers: String,
+    members: watch::Sender<Option<Members>>,
     health: Arc<Mutex<Health>>,
     recheck: Arc<Notify>,
     task: AbortHandle,
@@ -131,10 +134,15 @@ impl Registry {
                 }
             }
         };
-        let task =
-            tokio::spawn(nested::follow(target.clone(), recheck.clone(), self.classes.subscribe(), publish))
-                .abort_handle();
-        followed.insert(site.uid.clone(), Followed { target, servers: String::new(), health, recheck, task });
+        let members = watch::Sender::new(None);
+        let surroundings = nested::Surroundings {
+            recheck: recheck.clone(),
+            classes: self.classes.subscribe(),
+            members: members.subscribe(),
+        };
+        let task = tokio::spawn(nested::follow(target.clone(), surroundings, publish)).abort_handle();
+        let servers = String::new();
+        followed.insert(site.uid.clone(), Followed { target, servers, members, health, recheck, task });
     }
 
     /// Tells what the server pods look like. When that changes, the API is asked at once.
@@ -144,6 +152,17 @@ impl Registry {
         {
             entry.servers = servers;
             entry.recheck.notify_one();
+        }
+    }
+
+    /// Tells which nodes there shall be, and of which there are pods.
+    pub fn members_are(&self, uid: &str, members: Members) {
+        if let Some(entry) = lock(&self.followed).get(uid) {
+            entry.members.send_if_modified(|before| {
+                let is_news = before.as_ref() != Some(&members);
+                *before = Some(members);
+                is_news
+            });
         }
     }
 

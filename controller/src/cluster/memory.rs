@@ -75,6 +75,7 @@ pub fn fingerprint(context: &Context, site: &Site, cluster: &Cluster) -> u64 {
         (Kind::Service, names.kubelet()),
         (Kind::Service, names.dns_service()),
         (Kind::StatefulSet, names.server()),
+        (Kind::StatefulSet, names.agent()),
         (Kind::Deployment, names.kubelet()),
     ];
     for (kind, name) in owned {

@@ -4,10 +4,11 @@
 use super::Context;
 use super::apply::{self, Live};
 use super::build::capacity::{self, Resources};
+use super::build::mode::Nodes;
 use super::build::{Kind, Site, certificates, kubelet, nodes, policy};
 use super::error::Error;
 use super::pods;
-use super::status::Parts;
+use super::status::{Below, Parts};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k3k_api::host_node::HostNode;
 use k3k_api::labels::{self, component};
@@ -86,7 +87,9 @@ pub async fn observe(
         }
     };
     let host_service_cidr = async {
-        match status.and_then(|status| status.service_cidr.clone()) {
+        let began_with = status.and_then(|status| status.service_cidr.clone());
+        // Elsewhere the cluster's range is not the host's.
+        match began_with.filter(|_| Nodes::of(cluster.spec.mode()).are_shown()) {
             Some(range) => Ok(range),
             None => context.host.service_cidr().await.map(str::to_owned),
         }
@@ -127,16 +130,21 @@ pub async fn observe(
 }
 
 /// The states of the cluster's parts, from what is remembered.
-pub fn parts(context: &Context, site: &Site) -> Parts {
-    let judge = |part, kind: Kind, name: String| {
+pub fn parts(context: &Context, site: &Site, spec: &ClusterSpec) -> Parts {
+    let judge = |part, kind: Kind, name: String, wanted: usize| {
         let refusal = context.caches.refusal(site, kind, &name);
-        pods::judge(&context.caches.pods(site, part), &format!("{kind} {name:?}"), refusal)
+        let pods = context.caches.pods(site, part);
+        pods::judge_all(&pods, wanted, &format!("{kind} {name:?}"), refusal)
     };
-    Parts {
-        server: judge(component::SERVER, Kind::StatefulSet, site.names().server()),
-        kubelet: judge(component::KUBELET, Kind::Deployment, site.names().kubelet()),
-        health: context.health.of(&site.uid),
-    }
+    let names = site.names();
+    let agents = usize::try_from(spec.agents()).unwrap_or_default();
+    let below = match Nodes::of(spec.mode()) {
+        Nodes::Shown => Below::Kubelet(judge(component::KUBELET, Kind::Deployment, names.kubelet(), 1)),
+        Nodes::Pods => Below::Agents(judge(component::AGENT, Kind::StatefulSet, names.agent(), agents)),
+        Nodes::Outside => Below::Nothing,
+    };
+    let server = judge(component::SERVER, Kind::StatefulSet, names.server(), 1);
+    Parts { server, below, health: context.health.of(&site.uid) }
 }
 
 async fn named_policy(context: &Context, name: Option<&str>) -> Result<Option<VirtualClusterPolicy>, Error> {
@@ -184,26 +192,35 @@ pub fn is_usable(node: &Node) -> bool {
 /// The cluster's objects. What is not cached is asked for: it may exist and be somebody else's.
 async fn live(context: &Context, site: &Site, cluster: &Cluster) -> Result<Live, Error> {
     let names = site.names();
-    let wanted = [
+    let mut wanted = vec![
         (Kind::Secret, names.certificates()),
         (Kind::Secret, names.token()),
         (Kind::Secret, names.init_server_config()),
         (Kind::Secret, names.kubeconfig()),
-        (Kind::Secret, names.agent_config()),
         (Kind::Service, names.service()),
         (Kind::Ingress, names.ingress()),
         (Kind::Service, names.headless_service()),
-        (Kind::Service, names.kubelet()),
-        (Kind::Service, names.dns_service()),
-        (Kind::ServiceAccount, names.kubelet()),
-        (Kind::RoleBinding, names.kubelet()),
         (Kind::StatefulSet, names.server()),
-        (Kind::Deployment, names.kubelet()),
-        (Kind::ConfigMap, names.policy()),
     ];
-    let told = cluster.spec.mirror_host_nodes().then(|| (Kind::ConfigMap, names.nodes()));
-    let wanted = wanted.into_iter().chain(told);
-    let read = wanted.map(|(kind, name)| async move {
+    match Nodes::of(cluster.spec.mode()) {
+        Nodes::Shown => wanted.extend([
+            (Kind::Secret, names.agent_config()),
+            (Kind::Service, names.kubelet()),
+            (Kind::Service, names.dns_service()),
+            (Kind::ServiceAccount, names.kubelet()),
+            (Kind::RoleBinding, names.kubelet()),
+            (Kind::Deployment, names.kubelet()),
+            (Kind::ConfigMap, names.policy()),
+        ]),
+        Nodes::Pods => {
+            wanted.extend([(Kind::Secret, names.agent_config()), (Kind::StatefulSet, names.agent())]);
+        }
+        Nodes::Outside => {}
+    }
+    if cluster.spec.mirror_host_nodes() {
+        wanted.push((Kind::ConfigMap, names.nodes()));
+    }
+    let read = wanted.into_iter().map(|(kind, name)| async move {
         let object = match context.caches.owned(site, kind, &name) {
             Some(cached) => Some((*cached).clone()),
             None => get(context, site, kind, &name).await?,

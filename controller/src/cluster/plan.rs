@@ -4,8 +4,9 @@
 
 use super::apply::Live;
 use super::build::exposure::{self, Exposure, Wanted};
+use super::build::mode::Nodes;
 use super::build::{
-    Kind, Manifest, Site, config, hash, ingress, kubeconfig, kubelet, nodes, policy, server, service,
+    Kind, Manifest, Site, agent, config, hash, ingress, kubeconfig, kubelet, nodes, policy, server, service,
 };
 use super::credentials::Credentials;
 use super::error::Error;
@@ -20,14 +21,15 @@ use std::net::IpAddr;
 pub fn foundation(site: &Site, spec: &ClusterSpec) -> Vec<Manifest> {
     let wanted = Wanted::of(spec);
     let expose = spec.expose.clone().unwrap_or_default();
-    let mut foundation = vec![
-        service::api(site, &wanted, &expose.annotations),
-        service::kubelet(site),
-        service::dns(site),
-        service::headless(site),
-        kubelet::service_account(site),
-        kubelet::role_binding(site),
-    ];
+    let mut foundation = vec![service::api(site, &wanted, &expose.annotations), service::headless(site)];
+    if Nodes::of(spec.mode()).are_shown() {
+        foundation.extend([
+            service::kubelet(site),
+            service::dns(site),
+            kubelet::service_account(site),
+            kubelet::role_binding(site),
+        ]);
+    }
     if let (Wanted::Ingress(names), Some(ingress)) = (&wanted, &expose.ingress) {
         foundation.push(ingress::api(site, ingress, names));
     }
@@ -47,6 +49,13 @@ pub struct Addresses {
     pub api: IpAddr,
     /// Its port there.
     pub api_port: u16,
+    /// What only a cluster with a virtual kubelet has.
+    pub shown: Option<Shown>,
+}
+
+/// Addresses in the host of what elsewhere is inside the nested cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
     /// The virtual kubelet.
     pub kubelet: IpAddr,
     /// Nested DNS.
@@ -55,7 +64,7 @@ pub struct Addresses {
 
 impl Addresses {
     /// Reads them from the Services as the host returned them.
-    pub fn read(site: &Site, live: &Live) -> Result<Self, Error> {
+    pub fn read(site: &Site, nodes: Nodes, live: &Live) -> Result<Self, Error> {
         let names = site.names();
         let address = |name: String| {
             let service = live.get(Kind::Service, &name);
@@ -68,11 +77,11 @@ impl Addresses {
             let api = ports.iter().find(|port| port["name"] == service::API_PORT_NAME)?;
             u16::try_from(api["port"].as_u64()?).ok()
         });
+        let shown = || Ok(Shown { kubelet: address(names.kubelet())?, dns: address(names.dns_service())? });
         Ok(Self {
             api: address(names.service())?,
             api_port: port.unwrap_or(443),
-            kubelet: address(names.kubelet())?,
-            dns: address(names.dns_service())?,
+            shown: nodes.are_shown().then(shown).transpose()?,
         })
     }
 
@@ -93,8 +102,8 @@ pub struct Workload {
     pub cluster_dns: String,
     /// Names and addresses in the API server's certificate.
     pub tls_sans: Vec<String>,
-    /// Where the nested API server asks about pods.
-    pub admission: String,
+    /// Where the nested API server asks about pods: a virtual kubelet.
+    pub admission: Option<String>,
     /// URL of the API in the kubeconfig.
     pub endpoint: String,
 }
@@ -126,18 +135,21 @@ pub struct Inputs<'a> {
 /// Configurations and what runs with them.
 pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
     let Inputs { site, spec, accepted, observed, addresses, credentials, .. } = *inputs;
-    let authorities = &credentials.authorities;
     let names = site.names();
-    let cluster_dns = spec.cluster_dns.clone().unwrap_or_else(|| addresses.dns.to_string());
-    let tls_sans = config::tls_sans(site, &spec.tls_sans, &accepted.arguments, &addresses.api.to_string());
+    let dns_in_host = addresses.shown.map(|shown| shown.dns.to_string());
+    let cluster_dns = spec.cluster_dns.clone().or(dns_in_host).or_else(|| accepted.cluster_dns.clone());
+    let cluster_dns = cluster_dns.unwrap_or_default();
+    let tls_sans =
+        config::tls_sans(site, &spec.tls_sans, &accepted.server_arguments, &addresses.api.to_string());
 
-    let server_config = config::shared(&config::Inputs {
+    let server_config = config::server(&config::Inputs {
+        nodes: Nodes::of(spec.mode()),
         cluster_cidr: &accepted.cluster_cidr,
         service_cidr: &accepted.service_cidr,
         cluster_dns: &cluster_dns,
         tls_sans: &tls_sans,
         token: &credentials.token,
-        arguments: &accepted.arguments,
+        arguments: &accepted.server_arguments,
     });
     let config_secret = config::secret(site, &server_config)
         .map_err(|error| build(Kind::Secret, &names.init_server_config(), &error))?;
@@ -151,6 +163,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         }
         Exposure::Inside | Exposure::Pending { .. } => (addresses.endpoint(), None),
     };
+    let authorities = &credentials.authorities;
     let kubeconfig = kubeconfig::Inputs {
         endpoint: &endpoint,
         tls_server_name: tls_server_name.as_deref(),
@@ -160,58 +173,102 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
     let kubeconfig = kubeconfig::secret(site, &kubeconfig, &authorities.client, present, inputs.now)
         .map_err(|error| build(Kind::Secret, &names.kubeconfig(), &error))?;
 
-    let agent_config = kubelet::Config {
-        cluster_name: site.name.clone(),
-        cluster_namespace: site.namespace.clone(),
-        cluster_uid: site.uid.clone(),
-        node_name: names.node(),
-        node_ip: addresses.kubelet,
-        kubelet_port: service::KUBELET_PORT,
-        server_ip: addresses.api,
-        dns_ip: cluster_dns.clone(),
-        cluster_domain: kubelet::CLUSTER_DOMAIN.to_owned(),
-        version: accepted.version.clone(),
-        capacity: observed.capacity.clone(),
-        mirror_host_nodes: spec.mirror_host_nodes(),
-        node_selector: kubelet::node_selector(spec, observed.policy.as_ref()),
-        sync: observed.sync(spec),
-        offered: observed.offered.clone(),
-    };
-    let present = observed.live.get(Kind::Secret, &names.agent_config());
-    let agent_secret = |error: &dyn std::error::Error| build(Kind::Secret, &names.agent_config(), error);
-    let key = kubelet::admission_key(present).map_err(|error| agent_secret(&error))?;
-    let agent_secret = kubelet::secret(site, &agent_config, authorities, &key, present, inputs.now)
-        .map_err(|error| agent_secret(&error))?;
-
-    let policy = observed.policy.as_ref();
     let server = server::stateful_set(
         site,
         &server::Inputs {
             spec,
-            policy,
+            policy: observed.policy.as_ref(),
             images: inputs.images,
             version: &accepted.version,
-            arguments: &accepted.arguments.command_line,
+            arguments: &accepted.server_arguments.command_line,
             config_hash: &config_hash,
         },
     );
-    let kubelet = kubelet::deployment(
+    let mut workload = Workload {
+        configuration: vec![config_secret, kubeconfig],
+        runners: vec![server],
+        cluster_dns,
+        tls_sans,
+        admission: None,
+        endpoint,
+    };
+    if let Some(shown) = addresses.shown {
+        add_virtual_kubelet(inputs, shown, &mut workload)?;
+    }
+    if Nodes::of(spec.mode()).are_pods() {
+        add_agents(inputs, &mut workload)?;
+    }
+    Ok(workload)
+}
+
+fn add_virtual_kubelet(inputs: &Inputs<'_>, shown: Shown, workload: &mut Workload) -> Result<(), Error> {
+    let Inputs { site, spec, accepted, observed, addresses, credentials, .. } = *inputs;
+    let names = site.names();
+    let policy = observed.policy.as_ref();
+    let config = kubelet::Config {
+        cluster_name: site.name.clone(),
+        cluster_namespace: site.namespace.clone(),
+        cluster_uid: site.uid.clone(),
+        node_name: names.node(),
+        node_ip: shown.kubelet,
+        kubelet_port: service::KUBELET_PORT,
+        server_ip: addresses.api,
+        dns_ip: workload.cluster_dns.clone(),
+        cluster_domain: kubelet::CLUSTER_DOMAIN.to_owned(),
+        version: accepted.version.clone(),
+        capacity: observed.capacity.clone(),
+        mirror_host_nodes: spec.mirror_host_nodes(),
+        node_selector: kubelet::node_selector(spec, policy),
+        sync: observed.sync(spec),
+        offered: observed.offered.clone(),
+    };
+    let present = observed.live.get(Kind::Secret, &names.agent_config());
+    let failed = |error: &dyn std::error::Error| build(Kind::Secret, &names.agent_config(), error);
+    let key = kubelet::admission_key(present).map_err(|error| failed(&error))?;
+    let authorities = &credentials.authorities;
+    let secret = kubelet::secret(site, &config, authorities, &key, present, inputs.now)
+        .map_err(|error| failed(&error))?;
+    let told = policy::config_map(site, &observed.told_policy(&site.name));
+    workload.configuration.extend([secret, told]);
+    if spec.mirror_host_nodes() {
+        workload.configuration.push(nodes::config_map(site, &observed.nodes));
+    }
+    workload.runners.push(kubelet::deployment(
         site,
         &kubelet::Inputs {
             spec,
             policy,
             images: inputs.images,
             replicas: inputs.kubelet_replicas,
-            config_hash: &agent_config.hash(),
+            config_hash: &config.hash(),
         },
-    );
-    let told = policy::config_map(site, &observed.told_policy(&site.name));
-    let mut configuration = vec![config_secret, agent_secret, kubeconfig, told];
-    if spec.mirror_host_nodes() {
-        configuration.push(nodes::config_map(site, &observed.nodes));
-    }
-    let admission = kubelet::admission_url(addresses.kubelet, &key);
-    Ok(Workload { configuration, runners: vec![server, kubelet], cluster_dns, tls_sans, admission, endpoint })
+    ));
+    workload.admission = Some(kubelet::admission_url(shown.kubelet, &key));
+    Ok(())
+}
+
+fn add_agents(inputs: &Inputs<'_>, workload: &mut Workload) -> Result<(), Error> {
+    let Inputs { site, spec, accepted, observed, addresses, credentials, .. } = *inputs;
+    let name = site.names().agent_config();
+    let present = observed.live.get(Kind::Secret, &name);
+    let password = agent::password(present).map_err(|error| build(Kind::Secret, &name, &error))?;
+    let config = agent::config(&addresses.endpoint(), &credentials.authorities, &credentials.token);
+    let secret = agent::secret(site, &config, &password);
+    let secret = secret.map_err(|error| build(Kind::Secret, &name, &error))?;
+    let config_hash = hash(secret.object["data"].to_string().as_bytes());
+    workload.configuration.push(secret);
+    workload.runners.push(agent::stateful_set(
+        site,
+        &agent::Inputs {
+            spec,
+            policy: observed.policy.as_ref(),
+            images: inputs.images,
+            version: &accepted.version,
+            arguments: &accepted.agent_arguments,
+            config_hash: &config_hash,
+        },
+    ));
+    Ok(())
 }
 
 /// Whether a name of a certificate, which may have a wildcard for its first label, is that of `host`.

@@ -50,8 +50,10 @@ fn credentials() -> Credentials {
 const ADDRESSES: Addresses = Addresses {
     api: IpAddr::V4(std::net::Ipv4Addr::new(10, 43, 0, 5)),
     api_port: 443,
-    kubelet: IpAddr::V4(std::net::Ipv4Addr::new(10, 43, 0, 6)),
-    dns: IpAddr::V4(std::net::Ipv4Addr::new(10, 43, 0, 7)),
+    shown: Some(Shown {
+        kubelet: IpAddr::V4(std::net::Ipv4Addr::new(10, 43, 0, 6)),
+        dns: IpAddr::V4(std::net::Ipv4Addr::new(10, 43, 0, 7)),
+    }),
 };
 
 fn plan(spec: &ClusterSpec, observed: &Observed) -> Workload {
@@ -60,12 +62,13 @@ fn plan(spec: &ClusterSpec, observed: &Observed) -> Workload {
 
 fn exposed(spec: &ClusterSpec, observed: &Observed, exposure: &Exposure) -> Workload {
     let accepted = validate::cluster(&site(), spec, None, observed).unwrap();
+    let nodes = Nodes::of(spec.mode());
     workload(&Inputs {
         site: &site(),
         spec,
         accepted: &accepted,
         observed,
-        addresses: &ADDRESSES,
+        addresses: &Addresses { shown: ADDRESSES.shown.filter(|_| nodes.are_shown()), ..ADDRESSES },
         exposure,
         credentials: &credentials(),
         images: &Images::default(),
@@ -336,6 +339,87 @@ fn endpoints_are_urls() {
 
 #[test]
 fn a_service_without_address_is_an_error() {
-    let error = Addresses::read(&site(), &Live::default()).unwrap_err();
+    let error = Addresses::read(&site(), Nodes::Shown, &Live::default()).unwrap_err();
     assert_eq!(error.to_string(), "Service \"k3k-dev-service\" has no cluster address");
+}
+
+fn virtual_spec(more: Value) -> ClusterSpec {
+    let mut all = json!({ "mode": "virtual", "agents": 2 });
+    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec(all)
+}
+
+/// The configuration of agents holds what is made at random.
+fn with_any_hash(runner: &Manifest) -> Value {
+    let mut object = runner.object.clone();
+    object["spec"]["template"]["metadata"]["annotations"]["k3k.io/config-hash"] = "[hash]".into();
+    object
+}
+
+#[test]
+fn a_virtual_cluster() {
+    let spec = virtual_spec(json!({}));
+    let names: Vec<String> = foundation(&site(), &spec).into_iter().map(|manifest| manifest.name).collect();
+    assert_eq!(names, ["k3k-dev-service", "k3k-dev-service-headless"]);
+    let workload = plan(&spec, &observed());
+    for manifest in &workload.runners {
+        let kind = format!("virtual_{}_{}", manifest.kind, manifest.name).to_lowercase();
+        assert_json_snapshot!(kind, with_any_hash(manifest));
+    }
+    assert_snapshot!(
+        "virtual_server_config",
+        text(&workload.configuration, "k3k-dev-init-server-config", "config.yaml")
+    );
+    let agents = text(&workload.configuration, "k3k-dev-agent-config", "config.yaml");
+    let (begin, end) = ("server: https://10.43.0.5\ntoken: K10", "::node:0123456789abcdef0123456789abcdef\n");
+    assert!(agents.starts_with(begin) && agents.ends_with(end), "{agents}");
+    assert_eq!(text(&workload.configuration, "k3k-dev-agent-config", "node-password").len(), 32);
+    assert_eq!((workload.cluster_dns.as_str(), workload.admission), ("10.53.0.10", None));
+    let names: Vec<&str> = workload.configuration.iter().map(|manifest| manifest.name.as_str()).collect();
+    assert_eq!(names, ["k3k-dev-init-server-config", "k3k-dev-kubeconfig", "k3k-dev-agent-config"]);
+}
+
+#[test]
+fn everything_that_a_spec_can_say_about_nodes_that_are_pods() {
+    let spec = virtual_spec(json!({
+        "clusterCIDR": "10.8.0.0/16", "serviceCIDR": "10.9.0.0/16", "clusterDNS": "10.9.0.53",
+        "persistence": { "type": "ephemeral" },
+        "nodeSelector": { "disk": "fast" },
+        "priorityClass": "high",
+        "serverArgs": ["--disable=traefik", "--kubelet-arg=max-pods=50"],
+        "agentArgs": ["--node-label tier=worker", "--kubelet-arg=v=$(POD_NAME)"],
+        "agentEnvs": [{ "name": "HTTP_PROXY", "value": "http://proxy" }],
+        "addons": [{ "secretRef": "extras" }],
+        "serverLimit": { "cpu": "1" }, "workerLimit": { "memory": "1Gi" },
+        "agentAffinity": { "podAntiAffinity": {} },
+        "secretMounts": [
+            { "secretName": "registries", "mountPath": "/etc/rancher/k3s/registries.yaml", "subPath": "registries.yaml" },
+            { "secretName": "agents-only", "mountPath": "/x", "role": "agent" },
+            { "secretName": "servers-only", "mountPath": "/y", "role": "server" }
+        ],
+        "runtimeClassName": "kata", "hostUsers": false,
+        "podSecurityContext": { "fsGroup": 1000 }, "securityContext": { "procMount": "Unmasked" }
+    }));
+    let workload = plan(&spec, &observed());
+    assert_json_snapshot!("virtual_server_of_a_full_spec", workload.runners[0].object);
+    assert_json_snapshot!("virtual_agent_of_a_full_spec", with_any_hash(&workload.runners[1]));
+    assert_snapshot!(
+        "virtual_server_config_of_a_full_spec",
+        text(&workload.configuration, "k3k-dev-init-server-config", "config.yaml")
+    );
+    assert_eq!(workload.cluster_dns, "10.9.0.53");
+}
+
+#[test]
+fn what_agents_have_is_kept_and_a_new_token_rolls_them() {
+    let spec = virtual_spec(json!({}));
+    let first = plan(&spec, &observed());
+    let stored = first.configuration.iter().find(|manifest| manifest.name == "k3k-dev-agent-config").unwrap();
+    let stored = serde_json::from_value(stored.object.clone()).unwrap();
+    let key = (Kind::Secret, "k3k-dev-agent-config".to_owned());
+    let again = plan(&spec, &Observed { live: Live(HashMap::from([(key, stored)])), ..observed() });
+    let password =
+        |workload: &Workload| text(&workload.configuration, "k3k-dev-agent-config", "node-password");
+    assert_eq!(password(&first), password(&again));
+    assert_ne!(password(&first), password(&plan(&spec, &observed())));
 }

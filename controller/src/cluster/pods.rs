@@ -58,6 +58,42 @@ pub fn judge(pods: &[Arc<Pod>], owner: &str, refusal: Option<String>) -> Judgeme
         .unwrap_or_else(|| Judgement::waiting("NoPod", format!("{owner} has no pod yet")))
 }
 
+/// As [`judge`], where all of `wanted` pods must be ready: what is wrong with the first that is not.
+pub fn judge_all(pods: &[Arc<Pod>], wanted: usize, owner: &str, refusal: Option<String>) -> Judgement {
+    if wanted == 0 {
+        return Judgement {
+            ready: true,
+            reason: "NoneWanted".to_owned(),
+            message: format!("{owner} is to have no pods"),
+            hopeless: false,
+        };
+    }
+    if wanted == 1 {
+        return judge(pods, owner, refusal);
+    }
+    let running = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let judged: Vec<Judgement> = running.map(|pod| one(pod)).collect();
+    let ready = judged.iter().filter(|judged| judged.ready).count();
+    if ready >= wanted {
+        let message = format!("{ready} of {wanted} pods of {owner} are ready");
+        return Judgement { ready: true, reason: "Running".to_owned(), message, hopeless: false };
+    }
+    let worst =
+        judged.iter().find(|judged| judged.hopeless).or_else(|| judged.iter().find(|judged| !judged.ready));
+    let Some(worst) = worst else {
+        let cause = refusal.map_or_else(
+            || "the others are not made yet".to_owned(),
+            |refusal| format!("it may not make the others: {refusal}"),
+        );
+        return Judgement::waiting(
+            "NoPod",
+            format!("{ready} of {wanted} pods of {owner} are ready; {cause}"),
+        );
+    };
+    let message = format!("{ready} of {wanted} pods of {owner} are ready; {}", worst.message);
+    Judgement { ready: false, message, ..worst.clone() }
+}
+
 /// A text that changes when pods come, go, restart or become ready.
 pub fn signature(pods: &[Arc<Pod>]) -> String {
     let mut text = String::new();
@@ -231,5 +267,28 @@ mod tests {
         let mut stopping = (*pod(&json!({ "conditions": [{ "type": "Ready", "status": "True" }] }))).clone();
         stopping.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         assert_eq!(judge(&[Arc::new(stopping)], OWNER, None).reason, "Terminating");
+    }
+
+    #[rstest]
+    #[case(&[], 0, None, true, "StatefulSet \"k3k-dev-server\" is to have no pods")]
+    #[case(&[], 2, None, false, "0 of 2 pods of StatefulSet \"k3k-dev-server\" are ready; the others are not made yet")]
+    #[case(&[true], 2, Some("denied"), false, "1 of 2 pods of StatefulSet \"k3k-dev-server\" are ready; it may not make the others: denied")]
+    #[case(&[true, false], 2, None, false, "1 of 2 pods of StatefulSet \"k3k-dev-server\" are ready; pod \"p\" runs and is not ready yet")]
+    #[case(&[true, true], 2, None, true, "2 of 2 pods of StatefulSet \"k3k-dev-server\" are ready")]
+    #[case(&[true], 1, None, true, "pod \"p\" is ready")]
+    fn all_must_be_ready(
+        #[case] pods: &[bool],
+        #[case] wanted: usize,
+        #[case] refusal: Option<&str>,
+        #[case] ready: bool,
+        #[case] message: &str,
+    ) {
+        let status = |ready: &bool| if *ready { "True" } else { "False" };
+        let pods: Vec<_> = pods
+            .iter()
+            .map(|ready| pod(&json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": status(ready) }] })))
+            .collect();
+        let judged = judge_all(&pods, wanted, OWNER, refusal.map(str::to_owned));
+        assert_eq!((judged.ready, judged.message.as_str()), (ready, message));
     }
 }

@@ -1,16 +1,17 @@
 //! One reconcile: observe → plan → apply → status.
 
 use super::build::exposure::{self, Wanted};
+use super::build::mode::Nodes;
 use super::build::{Kind, Site, kubelet};
 use super::error::Error;
-use super::health::Target;
+use super::health::{Members, Target};
 use super::status::{self, Settled};
 use super::{
     Context, Guarded, apply, credentials, finalize, finalizer, memory, namespace, observe, plan, pods,
     validate,
 };
 use jiff::Timestamp;
-use k3k_api::labels;
+use k3k_api::labels::{self, component};
 use k3k_api::v1beta1::{Cluster, ClusterStatus};
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt};
@@ -53,7 +54,7 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
     let site = Site::of(cluster);
     let (before, generation) = (cluster.status.clone().unwrap_or_default(), cluster.metadata.generation);
     let (is_settled, has_all) =
-        (status::has_settled(&before, Timestamp::now()), has_all_kubelets(context, &site));
+        (status::has_settled(&before, Timestamp::now()), has_all_kubelets(context, &site, cluster));
     if is_settled && !has_all {
         context.memory.forget(&site);
     }
@@ -68,7 +69,10 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
     match settled {
         Ok(settled) => {
             context.health.servers_are(&site.uid, pods::signature(&context.caches.server_pods(&site)));
-            let parts = observe::parts(context, &site);
+            if Nodes::of(cluster.spec.mode()).are_pods() {
+                context.health.members_are(&site.uid, members(context, &site, cluster));
+            }
+            let parts = observe::parts(context, &site, &cluster.spec);
             let after = status::settled(&before, generation, &settled, &parts, Timestamp::now());
             status::publish(context, &site, &before, &after).await?;
             Ok(Action::requeue(if is_settled || has_all { memory::RESYNC } else { status::SETTLING }))
@@ -99,7 +103,17 @@ async fn report(
     if error.is_terminal() { Ok(()) } else { Err(error) }
 }
 
-fn has_all_kubelets(context: &Context, site: &Site) -> bool {
+/// The nodes that are pods.
+fn members(context: &Context, site: &Site, cluster: &Cluster) -> Members {
+    let pods = [component::SERVER, component::AGENT].map(|part| context.caches.pods(site, part));
+    let present = pods.iter().flatten().map(|pod| pod.name_any()).collect();
+    Members::new(site, cluster.spec.servers(), cluster.spec.agents(), present)
+}
+
+fn has_all_kubelets(context: &Context, site: &Site, cluster: &Cluster) -> bool {
+    if !Nodes::of(cluster.spec.mode()).are_shown() {
+        return true;
+    }
     let deployment = context.caches.owned(site, Kind::Deployment, &site.names().kubelet());
     deployment.and_then(|found| kubelet::present_replicas(&found)) == Some(context.kubelet_replicas)
 }
@@ -115,7 +129,8 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
         credentials::ensure(client, site, &observed, &accepted),
         apply::all(client, site, &observed.live, plan::foundation(site, spec)),
     )?;
-    let addresses = plan::Addresses::read(site, &live)?;
+    let nodes = Nodes::of(spec.mode());
+    let addresses = plan::Addresses::read(site, nodes, &live)?;
     if let Some((kind, name)) = plan::unwanted(site, spec)
         && observed.live.get(kind, &name).is_some()
     {
@@ -142,9 +157,13 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
     let settled = Settled::new(&accepted, &observed, &workload, exposure);
     apply::all(client, site, &observed.live, workload.configuration).await?;
     apply::all(client, site, &observed.live, workload.runners).await?;
-    let target = Target::new(site, &addresses, credentials.authorities);
-    let target = target.exchanging(observed.sync(spec), client.clone()).mirroring(spec.mirror_host_nodes());
-    let target = target.asking(workload.admission);
+    let mut target = Target::new(site, nodes, &addresses, credentials.authorities);
+    if nodes.are_shown() {
+        target = target
+            .exchanging(observed.sync(spec), client.clone())
+            .mirroring(spec.mirror_host_nodes())
+            .asking(workload.admission);
+    }
     context.health.follow(site, target);
     Ok(settled)
 }

@@ -11,7 +11,7 @@ use super::pods::{self, Judgement};
 use super::validate::Accepted;
 use jiff::Timestamp;
 use k3k_api::conditions::{
-    self, API_READY, EXPOSED, NODE_READY, READY, SERVER_READY, Status, exposed_reason, reason,
+    self, AGENTS_READY, API_READY, EXPOSED, NODE_READY, READY, SERVER_READY, Status, exposed_reason, reason,
 };
 use k3k_api::managers;
 use k3k_api::v1beta1::{
@@ -30,10 +30,30 @@ use std::time::Duration;
 pub struct Parts {
     /// Its server pods.
     pub server: Judgement,
-    /// Its virtual kubelet's pods.
-    pub kubelet: Judgement,
+    /// What makes its nodes.
+    pub below: Below,
     /// What its API says.
     pub health: Health,
+}
+
+/// The pods, besides the servers', by which a cluster has nodes.
+#[derive(Clone, Debug)]
+pub enum Below {
+    /// Its virtual kubelet's.
+    Kubelet(Judgement),
+    /// All of its agents'.
+    Agents(Judgement),
+    /// None in the host.
+    Nothing,
+}
+
+impl Below {
+    fn pods(&self) -> Option<&Judgement> {
+        match self {
+            Self::Kubelet(pods) | Self::Agents(pods) => Some(pods),
+            Self::Nothing => None,
+        }
+    }
 }
 
 /// What a reconcile that went through established.
@@ -101,21 +121,27 @@ pub fn settled(
     parts: &Parts,
     now: Timestamp,
 ) -> ClusterStatus {
-    let Parts { server, kubelet, health } = parts;
+    let Parts { server, below, health } = parts;
     // What the nested API said last does not hold while its server cannot be running, nor does a node's word while
     // its kubelet cannot.
     let api = if health.api.ok && !server.may_run() { Told::pods(server) } else { Told::report(&health.api) };
-    let node =
-        if health.node.ok && !kubelet.may_run() { Told::pods(kubelet) } else { Told::report(&health.node) };
-    let hopeless = server.hopeless || kubelet.hopeless;
-    let (phase, summary) = match summary(&api, &node, server, kubelet) {
+    let node = match below {
+        Below::Kubelet(kubelet) if health.node.ok && !kubelet.may_run() => Told::pods(kubelet),
+        _ => Told::report(&health.node),
+    };
+    let hopeless = server.hopeless || below.pods().is_some_and(|pods| pods.hopeless);
+    let (phase, summary) = match summary(&api, &node, server, below) {
         None => {
             let message = "Cluster successfully provisioned".to_owned();
             (Phase::Ready, Told { ok: true, reason: reason::PROVISIONED.to_owned(), message })
         }
         Some(told) => (if hopeless { Phase::Failed } else { Phase::Provisioning }, told),
     };
-    let told = [(SERVER_READY, Told::pods(server)), (API_READY, api), (NODE_READY, node), (READY, summary)];
+    let mut told = vec![(SERVER_READY, Told::pods(server)), (API_READY, api)];
+    if let Below::Agents(agents) = below {
+        told.push((AGENTS_READY, Told::pods(agents)));
+    }
+    told.extend([(NODE_READY, node), (READY, summary)]);
     let mut conditions = merged(before, generation, told, now);
     match exposed(settled) {
         Some(told) => conditions = merged_into(&conditions, generation, [(EXPOSED, told)], now),
@@ -146,8 +172,8 @@ fn exposed(settled: &Settled) -> Option<Told> {
     }
 }
 
-/// What keeps the cluster from being ready: the first thing on the way from its volume to its node.
-fn summary(api: &Told, node: &Told, server: &Judgement, kubelet: &Judgement) -> Option<Told> {
+/// What keeps the cluster from being ready: the first thing on the way from its volume to its nodes.
+fn summary(api: &Told, node: &Told, server: &Judgement, below: &Below) -> Option<Told> {
     let told = |reason: &str, message: &str| Some(Told::not(reason, message));
     if !api.ok {
         return match server.reason.as_str() {
@@ -165,10 +191,13 @@ fn summary(api: &Told, node: &Told, server: &Judgement, kubelet: &Judgement) -> 
         };
     }
     if !node.ok {
-        return match kubelet.reason.as_str() {
-            word if is_pull_failure(word) => told(reason::IMAGE_PULL_FAILED, &kubelet.message),
-            _ if kubelet.ready => told(reason::NODE_NOT_READY, &node.message),
-            _ => told(reason::KUBELET_NOT_READY, &kubelet.message),
+        return match below {
+            Below::Kubelet(pods) | Below::Agents(pods) if is_pull_failure(&pods.reason) => {
+                told(reason::IMAGE_PULL_FAILED, &pods.message)
+            }
+            Below::Kubelet(kubelet) if !kubelet.ready => told(reason::KUBELET_NOT_READY, &kubelet.message),
+            Below::Agents(agents) if !agents.ready => told(reason::AGENTS_NOT_READY, &agents.message),
+            _ => told(reason::NODE_NOT_READY, &node.message),
         };
     }
     None
@@ -239,19 +268,19 @@ impl Told {
     }
 }
 
-fn merged<const N: usize>(
+fn merged<'a>(
     before: &ClusterStatus,
     generation: Option<i64>,
-    told: [(&str, Told); N],
+    told: impl IntoIterator<Item = (&'a str, Told)>,
     now: Timestamp,
 ) -> Vec<Condition> {
     merged_into(&before.conditions, generation, told, now)
 }
 
-fn merged_into<const N: usize>(
+fn merged_into<'a>(
     before: &[Condition],
     generation: Option<i64>,
-    told: [(&str, Told); N],
+    told: impl IntoIterator<Item = (&'a str, Told)>,
     now: Timestamp,
 ) -> Vec<Condition> {
     // Seconds are what the API stores.

@@ -36,7 +36,7 @@ fn now() -> Timestamp {
 }
 
 fn status(server: Judgement, kubelet: Judgement, health: Health) -> ClusterStatus {
-    let parts = Parts { server, kubelet, health };
+    let parts = Parts { server, below: Below::Kubelet(kubelet), health };
     settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now())
 }
 
@@ -46,7 +46,7 @@ fn condition<'a>(status: &'a ClusterStatus, kind: &str) -> &'a Condition {
 
 #[test]
 fn exposure_is_told_as_long_as_it_is_wanted() {
-    let parts = Parts { server: running(), kubelet: running(), health: well() };
+    let parts = Parts { server: running(), below: Below::Kubelet(running()), health: well() };
     let told = |before: &ClusterStatus, exposure: Exposure| {
         settled(before, Some(3), &Settled { exposure, ..facts() }, &parts, now())
     };
@@ -182,7 +182,7 @@ fn parts_have_conditions_of_their_own() {
 
 #[test]
 fn the_same_state_gives_the_same_status_later_on() {
-    let parts = Parts { server: running(), kubelet: running(), health: well() };
+    let parts = Parts { server: running(), below: Below::Kubelet(running()), health: well() };
     let first = settled(&ClusterStatus::default(), Some(1), &facts(), &parts, now());
     let later = settled(&first, Some(1), &facts(), &parts, now() + jiff::SignedDuration::from_hours(1));
     assert_eq!(first, later);
@@ -198,4 +198,39 @@ fn a_failure_keeps_what_was_known() {
     assert_eq!(condition(&after, READY).message, "spec.version: no");
     assert_eq!(condition(&after, API_READY).status, "True");
     assert_eq!(terminating(&after, Some(4), "bye", now()).phase, Phase::Terminating);
+}
+
+fn of_agents(agents: Judgement, health: Health) -> ClusterStatus {
+    let parts = Parts { server: running(), below: Below::Agents(agents), health };
+    settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now())
+}
+
+#[rstest]
+#[case(running(), well(), Phase::Ready, reason::PROVISIONED)]
+#[case(pods(false, "Starting", "boots"), no_node(), Phase::Provisioning, reason::AGENTS_NOT_READY)]
+#[case(
+    pods(false, "ImagePullBackOff", "no image"),
+    no_node(),
+    Phase::Provisioning,
+    reason::IMAGE_PULL_FAILED
+)]
+#[case(running(), no_node(), Phase::Provisioning, reason::NODE_NOT_READY)]
+#[case(running(), no_api(), Phase::Provisioning, reason::API_NOT_READY)]
+fn a_virtual_cluster_is_ready_with_all_its_nodes(
+    #[case] agents: Judgement,
+    #[case] health: Health,
+    #[case] phase: Phase,
+    #[case] reason: &str,
+) {
+    let status = of_agents(agents.clone(), health);
+    assert_eq!((status.phase, condition(&status, READY).reason.as_str()), (phase, reason));
+    assert_eq!(condition(&status, AGENTS_READY).status == "True", agents.ready);
+}
+
+#[test]
+fn a_cluster_whose_nodes_join_from_outside_is_ready_with_its_api() {
+    let parts = Parts { server: running(), below: Below::Nothing, health: well() };
+    let status = settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now());
+    assert_eq!(status.phase, Phase::Ready);
+    assert!(conditions::find(&status.conditions, AGENTS_READY).is_none());
 }

@@ -1,8 +1,12 @@
 //! Which Clusters are accepted. Pure.
 
+mod privilege;
+mod ranges;
+
 use super::build::arguments::{self, ServerArguments};
 use super::build::exposure::Wanted;
-use super::build::{Kind, Site, certificates, secret_data, token};
+use super::build::mode::Nodes;
+use super::build::{Kind, Site, agent, certificates, secret_data, token};
 use super::error::Error;
 use super::observe::Observed;
 use k3k_api::v1beta1::policy::ClustersPerNamespace;
@@ -10,9 +14,6 @@ use k3k_api::v1beta1::{ClusterSpec, ClusterStatus, Mode, Storage};
 use k3k_api::version;
 use std::collections::BTreeMap;
 
-/// Range of pod addresses of shared clusters, when the spec does not say. Pods have the host's addresses; k3s wants
-/// to know a range all the same.
-const CLUSTER_CIDR: &str = "10.42.0.0/16";
 /// The longest name for which the StatefulSet's name leaves room for the hash in the `controller-revision-hash` label.
 const MAX_NAME: usize = 41;
 
@@ -25,8 +26,12 @@ pub struct Accepted {
     pub cluster_cidr: String,
     /// Range of Service addresses.
     pub service_cidr: String,
-    /// The user's arguments, sorted.
-    pub arguments: ServerArguments,
+    /// Address of nested DNS in the cluster's own range, where it is not a Service of the host.
+    pub cluster_dns: Option<String>,
+    /// The user's arguments for servers, sorted.
+    pub server_arguments: ServerArguments,
+    /// The user's arguments for agents.
+    pub agent_arguments: Vec<String>,
     /// A token that the user brings.
     pub token: Option<String>,
     /// Authorities that the user brings, as a part of the data of a certificates Secret.
@@ -45,7 +50,12 @@ pub fn cluster(
     policy(site, spec, observed)?;
     supported(spec)?;
     namespaces(site, spec)?;
-    unprivileged(spec)?;
+    let nodes = Nodes::of(spec.mode());
+    if nodes.are_pods() {
+        privilege::of_nodes(spec, observed)?;
+    } else {
+        privilege::unneeded(spec)?;
+    }
     persistence(site, spec, observed)?;
     if let Wanted::Ingress(names) = Wanted::of(spec)
         && names.is_empty()
@@ -53,19 +63,27 @@ pub fn cluster(
         let message = "an Ingress routes by name: add a DNS name to spec.tlsSANs";
         return Err(invalid("spec.expose.ingress", message));
     }
-    let arguments = arguments::server_arguments(&spec.server_args)
-        .map_err(|refused| invalid(format!("spec.serverArgs[{}]", refused.index), refused.reason))?;
-    if let Some((index, name)) =
-        arguments::refused_environment(spec.server_envs.iter().map(|env| env.name.as_str()))
-    {
-        let message = format!("{name} cannot be set: the controller decides what it says");
-        return Err(invalid(format!("spec.serverEnvs[{index}].name"), message));
+    let refused = |list: &'static str| {
+        move |refused: arguments::Refused| invalid(format!("spec.{list}[{}]", refused.index), refused.reason)
+    };
+    let server_arguments =
+        arguments::server_arguments(&spec.server_args, nodes).map_err(refused("serverArgs"))?;
+    let agent_arguments = agent::arguments(spec).map_err(refused("agentArgs"))?;
+    for (list, variables) in [("serverEnvs", &spec.server_envs), ("agentEnvs", &spec.agent_envs)] {
+        let names = variables.iter().map(|variable| variable.name.as_str());
+        if let Some((index, name)) = arguments::refused_environment(names) {
+            let message = format!("{name} cannot be set: the controller decides what it says");
+            return Err(invalid(format!("spec.{list}[{index}].name"), message));
+        }
     }
+    let ranges = ranges::of(spec, &observed.host_service_cidr)?;
     Ok(Accepted {
         version: version(spec, &observed.host_version)?,
-        cluster_cidr: spec.cluster_cidr.clone().unwrap_or_else(|| CLUSTER_CIDR.to_owned()),
-        service_cidr: spec.service_cidr.clone().unwrap_or_else(|| observed.host_service_cidr.clone()),
-        arguments,
+        cluster_cidr: ranges.pods,
+        service_cidr: ranges.services,
+        cluster_dns: ranges.dns,
+        server_arguments,
+        agent_arguments,
         token: own_token(spec, observed)?,
         authorities: own_authorities(site, spec, observed)?,
     })
@@ -143,10 +161,10 @@ fn policy(site: &Site, spec: &ClusterSpec, observed: &Observed) -> Result<(), Er
 
 fn supported(spec: &ClusterSpec) -> Result<(), Error> {
     let refuse = |field, message: String| Err(Error::NotSupported { field, message });
-    if spec.mode() != Mode::Shared {
+    if spec.mode() == Mode::Hcp {
         return refuse(
             "spec.mode",
-            format!("this version runs clusters of mode shared, not yet {}", spec.mode()),
+            "this version runs clusters of the modes shared and virtual, not yet hcp".into(),
         );
     }
     if spec.servers() > 1 {
@@ -174,46 +192,6 @@ fn namespaces(site: &Site, spec: &ClusterSpec) -> Result<(), Error> {
     for (index, addon) in spec.addons.iter().enumerate() {
         if let Some(namespace) = elsewhere(&addon.secret_namespace) {
             return Err(invalid(format!("spec.addons[{index}].secretNamespace"), message(namespace)));
-        }
-    }
-    Ok(())
-}
-
-/// The controller makes pods that the user may not be allowed to make. The servers of a shared cluster need no
-/// privileges, so the spec cannot ask for any; a policy, which is an administrator's, can.
-fn unprivileged(spec: &ClusterSpec) -> Result<(), Error> {
-    let refuse =
-        |field| Err(invalid(field, "the server of a shared cluster needs no privileges and gets none"));
-    if let Some(context) = &spec.security_context {
-        if context.privileged == Some(true) {
-            return refuse("spec.securityContext.privileged");
-        }
-        if context.allow_privilege_escalation == Some(true) {
-            return refuse("spec.securityContext.allowPrivilegeEscalation");
-        }
-        let added = context.capabilities.as_ref().and_then(|capabilities| capabilities.add.as_ref());
-        if added.is_some_and(|added| !added.is_empty()) {
-            return refuse("spec.securityContext.capabilities.add");
-        }
-        if context.proc_mount.as_deref().is_some_and(|mount| mount != "Default") {
-            return refuse("spec.securityContext.procMount");
-        }
-        if context.seccomp_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined") {
-            return refuse("spec.securityContext.seccompProfile");
-        }
-        if context.app_armor_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined") {
-            return refuse("spec.securityContext.appArmorProfile");
-        }
-    }
-    if let Some(context) = &spec.pod_security_context {
-        if context.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()) {
-            return refuse("spec.podSecurityContext.sysctls");
-        }
-        if context.seccomp_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined") {
-            return refuse("spec.podSecurityContext.seccompProfile");
-        }
-        if context.app_armor_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined") {
-            return refuse("spec.podSecurityContext.appArmorProfile");
         }
     }
     Ok(())

@@ -44,8 +44,14 @@ fn check(name: &str, spec: Value) -> Result<Accepted, Error> {
 #[case("system", json!({}), "metadata.name: \"system\" is reserved")]
 #[case("a.b", json!({}), "metadata.name: \"a.b\" must consist of")]
 #[case("a-very-long-name-that-leaves-no-room-for-more", json!({}), "metadata.name: ")]
-#[case("dev", json!({ "mode": "virtual" }), "spec.mode: this version runs clusters of mode shared, not yet virtual")]
-#[case("dev", json!({ "mode": "hcp" }), "spec.mode: this version")]
+#[case("dev", json!({ "mode": "virtual", "agentArgs": ["--debug", "--token=x"] }), "spec.agentArgs[1]: \"token\" cannot be set")]
+#[case("dev", json!({ "mode": "virtual", "agentEnvs": [{ "name": "K3S_URL", "value": "x" }] }), "spec.agentEnvs[0].name: K3S_URL cannot be set")]
+#[case("dev", json!({ "mode": "virtual", "serviceCIDR": "10.43.0.0/24" }), "spec.serviceCIDR: it overlaps 10.43.0.0/16")]
+#[case("dev", json!({ "mode": "virtual", "securityContext": { "privileged": false } }), "spec.securityContext.privileged: a node cannot be run with it")]
+#[case("dev", json!({ "mode": "virtual", "securityContext": { "readOnlyRootFilesystem": true } }), "spec.securityContext.readOnlyRootFilesystem: ")]
+#[case("dev", json!({ "mode": "virtual", "securityContext": { "capabilities": { "drop": ["ALL"] } } }), "spec.securityContext.capabilities.drop: ")]
+#[case("dev", json!({ "mode": "virtual", "podSecurityContext": { "runAsUser": 1000 } }), "spec.podSecurityContext.runAsUser: ")]
+#[case("dev", json!({ "mode": "hcp" }), "spec.mode: this version runs clusters of the modes shared and virtual, not yet hcp")]
 #[case("dev", json!({ "servers": 3 }), "spec.servers: this version runs one server, not yet 3")]
 #[case("dev", json!({ "expose": { "ingress": {} } }), "spec.expose.ingress: ")]
 #[case("dev", json!({ "expose": { "ingress": {} }, "tlsSANs": ["10.0.0.1"] }), "spec.expose.ingress: ")]
@@ -120,6 +126,29 @@ fn the_policy_decides_on_the_mode() {
     let error = cluster(&site("dev"), &ClusterSpec::default(), None, &other).unwrap_err();
     let want = "spec.mode: mode \"shared\" is not allowed by the policy \"p\", which allows \"virtual\"";
     assert_eq!(error.to_string(), want);
+}
+
+#[rstest]
+#[case(json!({ "allowedMode": "virtual" }), json!({}), Some("spec.mode: servers and agents in mode virtual are privileged, and the policy \"p\" allows no privileges"))]
+#[case(json!({ "allowedMode": "virtual", "podSecurity": { "controlPlane": "RequireSandbox", "sandboxRuntimeClasses": ["kata"] } }), json!({}), Some("spec.mode: "))]
+#[case(json!({ "allowedMode": "virtual", "podSecurity": { "controlPlane": "RequireSandbox", "sandboxRuntimeClasses": ["kata"] } }), json!({ "runtimeClassName": "kata" }), None)]
+#[case(json!({ "allowedMode": "virtual", "podSecurity": { "controlPlane": "Allow" } }), json!({}), None)]
+#[case(json!({ "allowedMode": "virtual", "podSecurity": { "controlPlane": "Allow" }, "securityContext": { "privileged": false } }), json!({}),
+    Some("spec.securityContext.privileged: a node cannot be run with it (as the policy \"p\" has it)"))]
+fn the_policy_decides_on_privileges(
+    #[case] policy: Value,
+    #[case] more: Value,
+    #[case] message: Option<&str>,
+) {
+    let policy = serde_json::from_value(policy).unwrap();
+    let observed = Observed { policy_name: Some("p".into()), policy: Some(policy), ..observed() };
+    let mut spec: ClusterSpec = serde_json::from_value(more).unwrap();
+    spec.mode = Some(k3k_api::v1beta1::Mode::Virtual);
+    let error = cluster(&site("dev"), &spec, None, &observed).map_err(|error| error.to_string()).err();
+    match message {
+        None => assert_eq!(error, None),
+        Some(begin) => assert!(error.as_deref().is_some_and(|error| error.starts_with(begin)), "{error:?}"),
+    }
 }
 
 #[test]

@@ -127,7 +127,10 @@ pub fn watches(client: &Client, memory: &Arc<Memory>) -> (Caches, Controller<Gua
     controller = controller.watches_stream(stream.applied_objects(), move |event: Event| {
         let (name, namespace) = (event.involved_object.name, event.involved_object.namespace);
         refs(&known, move |cluster| {
-            cluster.namespace() == namespace && name == Some(ClusterNames(&cluster.name_any()).server())
+            let cluster_name = cluster.name_any();
+            let names = ClusterNames(&cluster_name);
+            let owners = [names.server(), names.agent()];
+            cluster.namespace() == namespace && name.as_ref().is_some_and(|name| owners.contains(name))
         })
     });
 

@@ -65,6 +65,15 @@ impl Cidr {
         (self.length < bits(self.address)).then_some(next)
     }
 
+    /// The address at `offset` from its first, if it is one of its own.
+    pub fn nth(self, offset: u8) -> Option<IpAddr> {
+        let address = match self.address {
+            IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits().checked_add(offset.into())?)),
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits().checked_add(offset.into())?)),
+        };
+        self.contains(Self::single(address)).then_some(address)
+    }
+
     /// The range that it halves.
     fn parent(self) -> Option<Self> {
         Some(Self::new(self.address, self.length.checked_sub(1)?))

@@ -15,10 +15,8 @@ const (
 	containerdSocket = containerdState + "/containerd.sock"
 )
 
-// writeConfiguration writes what containerd, the network plugins, the kubelet and kube-proxy read. The lab has one bridge for each
-// node in place of flannel.
+// writeConfiguration writes what containerd, the kubelet and kube-proxy read.
 func (n *node) writeConfiguration() error {
-	pods := net.IPNet{IP: n.config.ClusterIPRange.IP, Mask: net.CIDRMask(24, 32)}
 	if n.config.ClusterIPRange.IP.To4() == nil {
 		return fmt.Errorf("the lab's agent needs an IPv4 range for pods, and got %s", &n.config.ClusterIPRange)
 	}
@@ -27,10 +25,6 @@ func (n *node) writeConfiguration() error {
 		return err
 	}
 	for path, content := range map[string]string{
-		"etc/cni/net.d/10-lab.conflist": fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "cbr0", "plugins": [
- {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "ipMasqBackend": "nftables", "hairpinMode": true,
-  "ipam": {"type": "host-local", "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
-`, pods.String()),
 		"etc/containerd/config.toml": fmt.Sprintf(`version = 3
 root = %q
 state = %q
@@ -38,6 +32,8 @@ state = %q
   address = %q
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = "registry.k8s.io/pause:3.10.1"
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = %q
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
   [plugins."io.containerd.cri.v1.runtime".cni]
@@ -45,7 +41,7 @@ state = %q
     conf_dir = %q
   [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
-`, n.path("containerd"), containerdState, containerdSocket, n.path("etc/cni/net.d")),
+`, n.path("containerd"), containerdState, containerdSocket, n.path("etc/containerd/certs.d"), n.path("etc/cni/net.d")),
 		"kubelet.yaml": fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failCgroupV1: false
@@ -60,6 +56,7 @@ tlsPrivateKeyFile: %s
 failSwapOn: false
 oomScoreAdj: 0
 evictionHard: {}
+imagePullCredentialsVerificationPolicy: NeverVerify
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 resolvConf: %s

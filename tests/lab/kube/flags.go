@@ -32,7 +32,9 @@ var commonFlags = map[string]flag{
 	"node-label": {list, ""}, "node-taint": {list, ""},
 	"with-node-id": {toggle, ""}, "resolv-conf": {text, "K3S_RESOLV_CONF"},
 
-	"node-external-ip": {unused, ""}, "private-registry": {unused, ""},
+	"private-registry": {text, ""},
+
+	"node-external-ip":        {unused, ""},
 	"system-default-registry": {unused, "K3S_SYSTEM_DEFAULT_REGISTRY"}, "pause-image": {unused, ""}, "snapshotter": {unused, ""},
 	"selinux": {unusedToggle, "K3S_SELINUX"}, "rootless": {unusedToggle, ""}, "prefer-bundled-bin": {unusedToggle, ""},
 	"protect-kernel-defaults": {unusedToggle, ""}, "disable-default-registry-endpoint": {unusedToggle, ""},

@@ -5,8 +5,9 @@ use futures::StreamExt;
 use k3k_controller::cluster::build::Site;
 use k3k_controller::cluster::build::certificates::Authorities;
 use k3k_controller::cluster::build::kubelet::USER;
+use k3k_controller::cluster::build::mode::Nodes;
 use k3k_controller::cluster::health::{Health, Registry, Target};
-use k3k_controller::cluster::plan::Addresses;
+use k3k_controller::cluster::plan::{Addresses, Shown};
 use k3k_runtime::certificates::Authority;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -22,10 +23,14 @@ fn target(server: &ApiServer, authority: impl Fn() -> Result<Authority>) -> Resu
     let addresses = Addresses {
         api: uri.host().context("a host")?.parse()?,
         api_port: uri.port_u16().context("a port")?,
-        kubelet: "127.0.0.1".parse()?,
-        dns: "127.0.0.1".parse()?,
+        shown: Some(Shown { kubelet: "127.0.0.1".parse()?, dns: "127.0.0.1".parse()? }),
     };
-    Ok(Target::new(&site(), &addresses, Authorities { server: authority()?, client: authority()? }))
+    Ok(Target::new(
+        &site(),
+        Nodes::Shown,
+        &addresses,
+        Authorities { server: authority()?, client: authority()? },
+    ))
 }
 
 /// Waits for a change that `accept` likes. Whatever is published comes with a notification.

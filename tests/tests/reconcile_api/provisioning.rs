@@ -189,8 +189,7 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         addresses: &plan::Addresses {
             api: "10.43.0.5".parse()?,
             api_port: 443,
-            kubelet: "10.43.0.6".parse()?,
-            dns: "10.43.0.7".parse()?,
+            shown: Some(plan::Shown { kubelet: "10.43.0.6".parse()?, dns: "10.43.0.7".parse()? }),
         },
         exposure: &Exposure::Inside,
         credentials: &Credentials {

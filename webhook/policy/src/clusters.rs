@@ -1,12 +1,14 @@
 //! What policies say about Clusters: what their authors ask for that the controller would make for them.
 
 use crate::Facts;
+use crate::control_plane;
 use crate::glob;
 use crate::objects;
 use crate::policy::Policy;
 use crate::question::{Operation, Question};
 use crate::rules;
 use crate::violation::{Violation, any_of};
+use k3k_api::v1beta1::Mode;
 use k3k_api::v1beta1::policy::ClustersPerNamespace;
 use serde_json::Value;
 
@@ -18,6 +20,7 @@ pub(crate) fn check(question: &Question<'_>, policy: &Policy, facts: &Facts<'_>)
     }
     let mut found = number(question, policy, facts);
     found.extend(mode(cluster, policy));
+    found.extend(privileges(cluster, policy));
     found.extend(classes(cluster, policy));
     found.extend(service_types(cluster, policy));
     found.extend(node_ports(cluster, policy));
@@ -53,6 +56,16 @@ fn mode(cluster: &Value, policy: &Policy) -> Vec<Violation> {
     let allowed = format!("only {allowed:?}");
     let field = "spec.mode".to_owned();
     vec![Violation::of(rules::CLUSTERS, field, &format!("{mode:?}"), &policy.title(), &allowed)]
+}
+
+/// In mode virtual servers and agents are privileged. What the policy will refuse of them is told before they are made.
+fn privileges(cluster: &Value, policy: &Policy) -> Option<Violation> {
+    // Where that mode is not allowed at all, there is nothing to add.
+    let is_allowed = policy.name.is_empty() || policy.spec.allowed_mode() == Mode::Virtual;
+    text(cluster, "/spec/mode").filter(|mode| is_allowed && *mode == Mode::Virtual.as_str())?;
+    let allowed = control_plane::refusal(policy, text(cluster, "/spec/runtimeClassName"))?;
+    let found = "\"virtual\", whose servers and agents are privileged";
+    Some(Violation::of(rules::CONTROL_PLANE, "spec.mode".to_owned(), found, &policy.title(), &allowed))
 }
 
 fn classes(cluster: &Value, policy: &Policy) -> Vec<Violation> {

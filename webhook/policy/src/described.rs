@@ -90,7 +90,8 @@ const OWN: &[Description] = &[
         "podSecurity.controlPlane",
         "Servers and agents of clusters in virtual mode are privileged only as far as the policy lets them",
         "Agents of virtual clusters run privileged; whoever is root in such a cluster is root on its node. podSecurity.controlPlane decides: \
-         Deny, RequireSandbox, RequireDedicatedNodes or Allow.",
+         Deny, RequireSandbox, RequireDedicatedNodes or Allow. A policy that does not say denies, unless its level is Privileged; in a namespace without \
+         a policy they may be, as with upstream. A Cluster that would be refused its pods is refused itself.",
         "a cluster in mode virtual on shared nodes under controlPlane: RequireDedicatedNodes",
         "nodes: {placement: Dedicated, requiredSelector: {...}} in the policy, or mode shared",
     ),

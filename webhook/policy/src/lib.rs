@@ -5,6 +5,7 @@
 //! I/O and reads no clock.
 
 mod clusters;
+pub mod control_plane;
 pub mod described;
 pub mod glob;
 mod governing;

@@ -1,4 +1,6 @@
-//! `spec.serverArgs`: which are passed on, which are merged into the configuration, which are refused.
+//! `spec.serverArgs` and `spec.agentArgs`: which are passed on, which are merged into the configuration, which are refused.
+
+use super::mode::Nodes;
 
 /// Flags that would contradict what the cluster is built on, with the reason.
 const REFUSED: &[(&str, &str)] = &[
@@ -15,19 +17,14 @@ const REFUSED: &[(&str, &str)] = &[
     ("config", "the controller writes the configuration; mount drop-ins with spec.secretMounts"),
     ("d", "the data must lie on the server's volume"),
     ("data-dir", "the data must lie on the server's volume"),
-    ("disable-agent", "a shared cluster has no agents"),
+    ("disable-agent", "the cluster's mode decides whether servers are nodes"),
     ("disable-apiserver", "every server serves the API"),
     ("disable-controller-manager", "the cluster needs its controllers"),
     ("disable-etcd", "the controller decides where the data lies"),
     ("disable-scheduler", "tenants' pods would never be bound to a node"),
-    ("egress-selector-mode", "the API server must reach the virtual kubelet directly"),
+    ("egress-selector-mode", "the cluster's mode decides how the API server reaches its nodes"),
     ("enable-pprof", "it would open the server's memory to whoever reaches the API"),
     ("https-listen-port", "the Service routes to port 6443"),
-    ("kubelet-arg", "a shared cluster has no kubelet of k3s"),
-    ("node-ip", "a shared cluster has no node of k3s"),
-    ("node-external-ip", "a shared cluster has no node of k3s"),
-    ("node-name", "a shared cluster has no node of k3s"),
-    ("rootless", "the server runs without privileges already"),
     ("s", "the controller decides how servers form a cluster"),
     ("secrets-encryption-provider", "use secrets-encryption with its default provider"),
     ("server", "the controller decides how servers form a cluster"),
@@ -36,12 +33,42 @@ const REFUSED: &[(&str, &str)] = &[
     ("tls-san-security", "certificates must not take names from requests"),
     ("token", "use spec.tokenSecretRef"),
     ("token-file", "use spec.tokenSecretRef"),
-    ("vpn-auth", "a shared cluster has no network of its own"),
-    ("vpn-auth-file", "a shared cluster has no network of its own"),
-    ("with-node-id", "a shared cluster has no node of k3s"),
     ("write-kubeconfig", "the server's file system holds no credentials for others"),
     ("o", "the server's file system holds no credentials for others"),
     ("advertise-port", "the API is reached at port 6443"),
+];
+
+/// The same, for servers that are no nodes.
+const REFUSED_WITHOUT_NODE: &[(&str, &str)] = &[
+    ("kubelet-arg", "the cluster's servers have no kubelet"),
+    ("node-ip", "the cluster's servers are no nodes"),
+    ("node-external-ip", "the cluster's servers are no nodes"),
+    ("node-name", "the cluster's servers are no nodes"),
+    ("rootless", "the server runs without privileges already"),
+    ("vpn-auth", "the cluster has no network of its own"),
+    ("vpn-auth-file", "the cluster has no network of its own"),
+    ("with-node-id", "the cluster's servers are no nodes"),
+];
+
+/// The same, for servers and agents that are nodes.
+const REFUSED_ON_NODES: &[(&str, &str)] = &[
+    ("node-ip", "a node has its pod's address, which changes"),
+    ("node-name", "a node has its pod's name, by which it is followed"),
+    ("rootless", "use spec.hostUsers"),
+    ("with-node-id", "a node has its pod's name, by which it is followed"),
+];
+
+/// Flags of agents that would contradict what the cluster is built on.
+const REFUSED_ON_AGENTS: &[(&str, &str)] = &[
+    ("c", "the controller writes the configuration; mount drop-ins with spec.secretMounts"),
+    ("config", "the controller writes the configuration; mount drop-ins with spec.secretMounts"),
+    ("d", "the data must lie on the agent's volume"),
+    ("data-dir", "the data must lie on the agent's volume"),
+    ("s", "the controller decides where agents join"),
+    ("server", "the controller decides where agents join"),
+    ("t", "use spec.tokenSecretRef"),
+    ("token", "use spec.tokenSecretRef"),
+    ("token-file", "use spec.tokenSecretRef"),
 ];
 
 /// Arguments of the nested API server that would contradict what the cluster is built on.
@@ -72,6 +99,7 @@ const REFUSED_ENVIRONMENT: &[&str] = &[
     "K3S_CONFIG_FILE",
     "K3S_DATA_DIR",
     "K3S_KUBECONFIG_OUTPUT",
+    "K3S_NODE_NAME",
     "K3S_TOKEN",
     "K3S_TOKEN_FILE",
     "K3S_URL",
@@ -99,9 +127,9 @@ pub struct Refused {
     pub reason: String,
 }
 
-/// Sorts `spec.serverArgs`. An element may be `--flag=value`, a flag and its value in two elements, or both in one
+/// The words of a list. An element may be `--flag=value`, a flag and its value in two elements, or both in one
 /// with a blank between, as upstream K3k, which hands them to a shell, takes them.
-pub fn server_arguments(spec: &[String]) -> Result<ServerArguments, Refused> {
+fn words(spec: &[String]) -> Vec<(usize, &str)> {
     let mut words: Vec<(usize, &str)> = Vec::new();
     for (index, element) in spec.iter().enumerate() {
         match split_flag(element) {
@@ -109,14 +137,38 @@ pub fn server_arguments(spec: &[String]) -> Result<ServerArguments, Refused> {
             None => words.push((index, element.trim())),
         }
     }
+    words
+}
+
+/// The reason why a flag is refused.
+fn reason(lists: &[&[(&str, &'static str)]], flag: &str) -> Option<&'static str> {
+    lists.iter().copied().flatten().find(|(name, _)| *name == flag).map(|(_, reason)| *reason)
+}
+
+/// Checks `spec.agentArgs`, and gives their words.
+pub fn agent_arguments(spec: &[String]) -> Result<Vec<String>, Refused> {
+    let words = words(spec);
+    for (index, word) in &words {
+        if let Some((flag, _)) = parse(word)
+            && let Some(reason) = reason(&[REFUSED_ON_AGENTS, REFUSED_ON_NODES], flag)
+        {
+            return Err(Refused { index: *index, reason: format!("{flag:?} cannot be set: {reason}") });
+        }
+    }
+    Ok(words.into_iter().map(|(_, word)| word.to_owned()).collect())
+}
+
+/// Sorts `spec.serverArgs`.
+pub fn server_arguments(spec: &[String], nodes: Nodes) -> Result<ServerArguments, Refused> {
+    let of_nodes = if nodes.are_pods() { REFUSED_ON_NODES } else { REFUSED_WITHOUT_NODE };
     let mut sorted = ServerArguments::default();
-    let mut words = words.into_iter().peekable();
+    let mut words = words(spec).into_iter().peekable();
     while let Some((index, word)) = words.next() {
         let Some((flag, inline)) = parse(word) else {
             sorted.command_line.push(word.to_owned());
             continue;
         };
-        if let Some((_, reason)) = REFUSED.iter().find(|(name, _)| *name == flag) {
+        if let Some(reason) = reason(&[REFUSED, of_nodes], flag) {
             return Err(Refused { index, reason: format!("{flag:?} cannot be set: {reason}") });
         }
         let list = match flag {
@@ -182,8 +234,12 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
+    fn owned(spec: &[&str]) -> Vec<String> {
+        spec.iter().map(|word| (*word).to_owned()).collect()
+    }
+
     fn arguments(spec: &[&str]) -> Result<ServerArguments, Refused> {
-        server_arguments(&spec.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+        server_arguments(&owned(spec), Nodes::Shown)
     }
 
     #[rstest]
@@ -239,6 +295,22 @@ mod tests {
         assert_eq!(arguments.disable, ["coredns", "helm"]);
         assert_eq!(arguments.tls_sans, ["a.example", "b.example"]);
         assert_eq!(arguments.command_line, ["--debug"]);
+    }
+
+    #[test]
+    fn nodes_take_what_is_about_their_kubelet() {
+        let spec = owned(&["--kubelet-arg=max-pods=50", "--node-label a=b"]);
+        let words = ["--kubelet-arg=max-pods=50", "--node-label", "a=b"];
+        assert_eq!(server_arguments(&spec, Nodes::Pods).unwrap().command_line, words);
+        assert_eq!(agent_arguments(&spec).unwrap(), words);
+        for refused in
+            ["--node-name=x", "--with-node-id", "--node-ip=10.0.0.1", "-t=hunter2", "--data-dir=/x"]
+        {
+            let spec = owned(&["--debug", refused]);
+            assert_eq!(agent_arguments(&spec).unwrap_err().index, 1, "{refused}");
+            assert_eq!(server_arguments(&spec, Nodes::Pods).unwrap_err().index, 1, "{refused}");
+        }
+        assert_eq!(agent_arguments(&owned(&["--server https://elsewhere"])).unwrap_err().index, 0);
     }
 
     #[test]

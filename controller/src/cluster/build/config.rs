@@ -1,6 +1,7 @@
 //! The configuration file of the k3s server.
 
 use super::arguments::ServerArguments;
+use super::mode::Nodes;
 use super::{Manifest, Site, yaml};
 use k3k_api::labels::component;
 use serde::Serialize;
@@ -19,9 +20,12 @@ const DISABLED: [&str; 4] = ["servicelb", "traefik", "metrics-server", "local-st
 pub struct ServerConfig {
     cluster_cidr: String,
     cluster_dns: String,
-    disable_agent: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disable_agent: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     disable: Vec<String>,
-    egress_selector_mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    egress_selector_mode: Option<&'static str>,
     service_cidr: String,
     tls_san: Vec<String>,
     token: String,
@@ -32,7 +36,9 @@ pub struct ServerConfig {
 pub struct Inputs<'a> {
     /// Range of pod addresses.
     pub cluster_cidr: &'a str,
-    /// Range of Service addresses: the host's.
+    /// How nodes come about.
+    pub nodes: Nodes,
+    /// Range of Service addresses; in mode shared the host's.
     pub service_cidr: &'a str,
     /// Address of nested DNS.
     pub cluster_dns: &'a str,
@@ -44,17 +50,24 @@ pub struct Inputs<'a> {
     pub arguments: &'a ServerArguments,
 }
 
-/// The configuration of the one server of a shared cluster.
-pub fn shared(inputs: &Inputs<'_>) -> ServerConfig {
-    let mut disable: Vec<String> = DISABLED.map(str::to_owned).to_vec();
-    disable
-        .extend(inputs.arguments.disable.iter().filter(|name| !DISABLED.contains(&name.as_str())).cloned());
+/// The configuration of the one server.
+pub fn server(inputs: &Inputs<'_>) -> ServerConfig {
+    let are_shown = inputs.nodes.are_shown();
+    let mut disable: Vec<String> = DISABLED.into_iter().filter(|_| are_shown).map(str::to_owned).collect();
+    let own = inputs.arguments.disable.iter().filter(|name| !disable.contains(name)).cloned();
+    let own: Vec<String> = own.collect();
+    disable.extend(own);
     ServerConfig {
         cluster_cidr: inputs.cluster_cidr.to_owned(),
         cluster_dns: inputs.cluster_dns.to_owned(),
-        disable_agent: true,
+        disable_agent: (!inputs.nodes.are_pods()).then_some(true),
         disable,
-        egress_selector_mode: "disabled",
+        // Elsewhere k3s reaches nodes through the connections that they open.
+        egress_selector_mode: match inputs.nodes {
+            Nodes::Shown => Some("disabled"),
+            Nodes::Pods => None,
+            Nodes::Outside => Some("cluster"),
+        },
         service_cidr: inputs.service_cidr.to_owned(),
         tls_san: inputs.tls_sans.to_vec(),
         token: inputs.token.to_owned(),

@@ -2,6 +2,7 @@
 //!
 //! Objects are JSON with exactly the fields that the controller owns; typed structs would own their defaults too.
 
+pub mod agent;
 pub mod arguments;
 pub mod capacity;
 pub mod certificates;
@@ -10,12 +11,15 @@ pub mod exposure;
 pub mod ingress;
 pub mod kubeconfig;
 pub mod kubelet;
+pub mod mode;
+pub mod node;
 pub mod nodes;
 pub mod policy;
 pub mod server;
 pub mod service;
 pub mod token;
 
+use crate::args::Images;
 use k3k_api::labels::{self, component};
 use k3k_api::names::ClusterNames;
 use k3k_api::v1beta1::{GROUP, VERSION};
@@ -46,7 +50,7 @@ pub enum Kind {
     RoleBinding,
     /// In front of the API, by name.
     Ingress,
-    /// The k3s servers.
+    /// The k3s servers, and the agents.
     StatefulSet,
     /// The virtual kubelet.
     Deployment,
@@ -122,6 +126,10 @@ impl Site {
             component::KUBELET => {
                 set(labels::TYPE, labels::TYPE_AGENT);
                 set(labels::MODE, "shared");
+            }
+            component::AGENT => {
+                set(labels::TYPE, labels::TYPE_AGENT);
+                set(labels::MODE, "virtual");
             }
             _ => {}
         }
@@ -218,6 +226,27 @@ pub(crate) fn yaml(value: &impl serde::Serialize) -> Result<String, serde_saphyr
     let mut options = serde_saphyr::SerializerOptions::default();
     options.prefer_block_scalars = false;
     serde_saphyr::to_string_with_options(value, options)
+}
+
+/// Puts the Secrets into a pod with which its images are pulled.
+fn pull_with(pod: &mut Value, images: &Images) {
+    if !images.pull_secrets.is_empty() {
+        let secrets: Vec<Value> = images.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+        pod["imagePullSecrets"] = json!(secrets);
+    }
+}
+
+/// A security context with the user's fields in place of the defaults.
+fn over(mut defaults: Value, wanted: Option<&impl serde::Serialize>) -> Value {
+    if let (Value::Object(fields), Value::Object(wanted)) = (&mut defaults, json!(wanted)) {
+        fields.extend(wanted);
+    }
+    defaults
+}
+
+/// Kubernetes would expand `$(NAME)` in arguments.
+fn escape(word: &str) -> String {
+    word.replace("$(", "$$(")
 }
 
 /// Sets `key` if there is a value, so that absent fields are not owned.

@@ -1,6 +1,7 @@
 //! The StatefulSet of the k3s servers.
 
-use super::{Kind, Manifest, Site, certificates, kubelet, service, set};
+use super::mode::Nodes;
+use super::{Kind, Manifest, Site, certificates, escape, kubelet, node, over, pull_with, service, set};
 use crate::args::Images;
 use k3k_api::labels::{self, component};
 use k3k_api::v1beta1::{ClusterSpec, MountRole, Storage, VirtualClusterPolicySpec};
@@ -9,9 +10,9 @@ use serde_json::{Value, json};
 /// Where the configuration is mounted.
 const CONFIG_DIR: &str = "/opt/rancher/k3s/init";
 /// Where k3s keeps its data.
-const DATA_DIR: &str = "/var/lib/rancher/k3s";
+pub const DATA_DIR: &str = "/var/lib/rancher/k3s";
 /// Name of the data volume, and of the volume claims.
-const DATA_VOLUME: &str = "varlibrancherk3s";
+pub const DATA_VOLUME: &str = "varlibrancherk3s";
 
 /// What the server pods are made of.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +89,12 @@ fn pod(site: &Site, inputs: &Inputs<'_>) -> Value {
         volumes.push(json!({ "name": name, "secret": { "secretName": addon } }));
         mounts.push(json!({ "name": name, "mountPath": format!("{DATA_DIR}/server/manifests/{addon}"), "readOnly": true }));
     }
-    add_secret_mounts(spec, &mut volumes, &mut mounts);
+    let is_node = Nodes::of(spec.mode()).are_pods();
+    if is_node {
+        volumes.extend(node::volumes(&site.names().agent_config()));
+        mounts.extend(node::mounts());
+    }
+    add_secret_mounts(spec, MountRole::Server, &mut volumes, &mut mounts);
 
     let mut pod = json!({
         "containers": [container(site, inputs, &mounts)],
@@ -97,26 +103,22 @@ fn pod(site: &Site, inputs: &Inputs<'_>) -> Value {
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": 30,
     });
-    if !inputs.images.pull_secrets.is_empty() {
-        let secrets: Vec<Value> =
-            inputs.images.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
-        pod["imagePullSecrets"] = json!(secrets);
-    }
+    pull_with(&mut pod, inputs.images);
     kubelet::place(&mut pod, spec, policy);
     let affinity = policy.and_then(|policy| policy.default_server_affinity.as_ref());
     set(&mut pod, "affinity", affinity.or(spec.server_affinity.as_ref()));
     set(&mut pod, "resources", spec.server_resources.as_ref());
-    let defaults = json!({ "seccompProfile": { "type": "RuntimeDefault" } });
-    pod["securityContext"] = over(defaults, spec.pod_security_context.as_ref());
+    pod["securityContext"] = if is_node {
+        node::pod_security_context(spec)
+    } else {
+        let defaults = json!({ "seccompProfile": { "type": "RuntimeDefault" } });
+        over(defaults, spec.pod_security_context.as_ref())
+    };
     pod
 }
 
 fn container(site: &Site, inputs: &Inputs<'_>, mounts: &[Value]) -> Value {
-    let field = |path: &str| json!({ "fieldRef": { "apiVersion": "v1", "fieldPath": path } });
-    let mut env = vec![
-        json!({ "name": "POD_NAME", "valueFrom": field("metadata.name") }),
-        json!({ "name": "POD_IP", "valueFrom": field("status.podIP") }),
-    ];
+    let mut env = own_environment();
     env.extend(inputs.spec.server_envs.iter().map(|variable| json!(variable)));
     let mut args = vec!["server".to_owned(), "--config".to_owned(), format!("{CONFIG_DIR}/config.yaml")];
     args.extend(inputs.arguments.iter().map(|word| escape(word)));
@@ -136,6 +138,11 @@ fn container(site: &Site, inputs: &Inputs<'_>, mounts: &[Value]) -> Value {
     if inputs.spec.server_resources.is_none() && !inputs.spec.server_limit.is_empty() {
         container["resources"] = json!({ "limits": inputs.spec.server_limit });
     }
+    if Nodes::of(inputs.spec.mode()).are_pods() {
+        container["command"] = node::command();
+        container["securityContext"] = node::security_context(inputs.spec, inputs.policy);
+        return container;
+    }
     // A policy's word is an administrator's and stands as it is; a user's is put over ours.
     let imposed = inputs.policy.and_then(|policy| policy.security_context.as_ref());
     container["securityContext"] = imposed.map_or_else(
@@ -150,11 +157,26 @@ fn container(site: &Site, inputs: &Inputs<'_>, mounts: &[Value]) -> Value {
     container
 }
 
-/// `spec.secretMounts` of servers. As in upstream, entries without a Secret or a path are skipped.
-fn add_secret_mounts(spec: &ClusterSpec, volumes: &mut Vec<Value>, mounts: &mut Vec<Value>) {
+/// What k3s' containers are told of their pods.
+pub fn own_environment() -> Vec<Value> {
+    let field = |path: &str| json!({ "fieldRef": { "apiVersion": "v1", "fieldPath": path } });
+    vec![
+        json!({ "name": "POD_NAME", "valueFrom": field("metadata.name") }),
+        json!({ "name": "POD_IP", "valueFrom": field("status.podIP") }),
+    ]
+}
+
+/// `spec.secretMounts` of the pods of `role`. As in upstream, entries without a Secret or a path are skipped.
+pub fn add_secret_mounts(
+    spec: &ClusterSpec,
+    role: MountRole,
+    volumes: &mut Vec<Value>,
+    mounts: &mut Vec<Value>,
+) {
     for (index, mount) in spec.secret_mounts.iter().enumerate() {
         let (Some(secret), Some(path)) = (&mount.secret_name, &mount.mount_path) else { continue };
-        if mount.role.unwrap_or_default() == MountRole::Agent {
+        let of = mount.role.unwrap_or_default();
+        if of != MountRole::All && of != role {
             continue;
         }
         // The user's name for the volume could be one of ours.
@@ -168,17 +190,4 @@ fn add_secret_mounts(spec: &ClusterSpec, volumes: &mut Vec<Value>, mounts: &mut 
         set(&mut entry, "subPath", mount.sub_path.as_ref());
         mounts.push(entry);
     }
-}
-
-/// A security context with the user's fields in place of the defaults.
-fn over(mut defaults: Value, wanted: Option<&impl serde::Serialize>) -> Value {
-    if let (Value::Object(fields), Value::Object(wanted)) = (&mut defaults, json!(wanted)) {
-        fields.extend(wanted);
-    }
-    defaults
-}
-
-/// Kubernetes would expand `$(NAME)` in arguments.
-fn escape(word: &str) -> String {
-    word.replace("$(", "$$(")
 }

@@ -107,6 +107,7 @@ mod tests {
     use super::*;
     use crate::cluster::build::Site;
     use crate::cluster::build::certificates::{Authorities, generate};
+    use crate::cluster::build::mode::Nodes;
     use crate::cluster::plan::Addresses;
     use k3k_runtime::scenario::{self, Call, Scenario};
     use tokio::sync::watch;
@@ -117,9 +118,10 @@ mod tests {
     fn target() -> Target {
         let site = Site { name: "dev".into(), namespace: "k3k-dev".into(), uid: "u".into() };
         let ip = "127.0.0.1".parse().unwrap();
-        let addresses = Addresses { api: ip, api_port: 443, kubelet: ip, dns: ip };
+        let addresses = Addresses { api: ip, api_port: 443, shown: None };
         let authorities = Authorities::read(&generate("dev").unwrap()).unwrap();
-        Target::new(&site, &addresses, authorities).asking("https://10.43.0.6:10250/admission/k".into())
+        Target::new(&site, Nodes::Shown, &addresses, authorities)
+            .asking(Some("https://10.43.0.6:10250/admission/k".into()))
     }
 
     async fn applied(server: &mut Scenario, generation: u32) {

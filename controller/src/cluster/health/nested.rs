@@ -1,8 +1,10 @@
 //! The task that follows one nested cluster.
 
 use super::classes::{self, Classes};
+use super::members::{self, Members};
 use super::{Health, Report, access, admission, priority_classes};
 use crate::cluster::build::certificates::Authorities;
+use crate::cluster::build::mode::Nodes;
 use crate::cluster::build::{Site, base64};
 use crate::cluster::plan::Addresses;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::NoSubscriber;
@@ -40,6 +43,7 @@ const IDENTITY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 pub struct Target {
     endpoint: String,
     address: SocketAddr,
+    nodes: Nodes,
     node: String,
     mirrors: bool,
     authorities: Arc<Authorities>,
@@ -51,11 +55,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// The API of `site`.
-    pub fn new(site: &Site, addresses: &Addresses, authorities: Authorities) -> Self {
+    /// The API of `site`, whose nodes come about like this.
+    pub fn new(site: &Site, nodes: Nodes, addresses: &Addresses, authorities: Authorities) -> Self {
         Self {
             endpoint: addresses.endpoint(),
             address: (addresses.api, addresses.api_port).into(),
+            nodes,
             node: site.names().node(),
             mirrors: false,
             authorities: Arc::new(authorities),
@@ -74,8 +79,8 @@ impl Target {
 
     /// The same, with this URL at which the nested API server asks the virtual kubelet about pods.
     #[must_use]
-    pub fn asking(self, admission: String) -> Self {
-        Self { admission: Some(admission), ..self }
+    pub fn asking(self, admission: Option<String>) -> Self {
+        Self { admission, ..self }
     }
 
     /// Certificate of the authority behind the nested API server and the virtual kubelet.
@@ -90,7 +95,7 @@ impl Target {
     }
 
     /// Selects the nodes of the virtual kubelet.
-    fn nodes(&self) -> watcher::Config {
+    fn shown(&self) -> watcher::Config {
         let all = watcher::Config::default();
         if self.mirrors {
             all.labels(&format!("{MIRRORED_NODE}=true"))
@@ -120,6 +125,7 @@ impl PartialEq for Target {
             (server.certificate_pem().to_owned(), client.certificate_pem().to_owned())
         };
         self.endpoint == other.endpoint
+            && self.nodes == other.nodes
             && self.node == other.node
             && self.mirrors == other.mirrors
             && self.admission == other.admission
@@ -128,19 +134,29 @@ impl PartialEq for Target {
     }
 }
 
+/// What a cluster is followed by besides its own API.
+pub(super) struct Surroundings {
+    /// Its server pods have changed.
+    pub(super) recheck: Arc<Notify>,
+    /// The host's classes.
+    pub(super) classes: Classes,
+    /// Its nodes, as the host knows them.
+    pub(super) members: Receiver<Option<Members>>,
+}
+
 /// Follows the cluster until the task is aborted.
 pub(super) async fn follow(
     target: Target,
-    recheck: Arc<Notify>,
-    classes: Classes,
+    surroundings: Surroundings,
     publish: impl Fn(&dyn Fn(&mut Health)) + Send + 'static,
 ) {
+    let Surroundings { recheck, classes, members } = surroundings;
     let report_api = |report: Report| {
         publish(&|health: &mut Health| {
             if !report.ok {
                 health.node = Report::missing("APINotReady", "unknown while the nested API does not answer");
             } else if !health.api.ok {
-                health.node = absent(&target.node);
+                health.node = before_any(&target);
             }
             health.api = report.clone();
         });
@@ -153,7 +169,7 @@ pub(super) async fn follow(
     loop {
         let client = until_ready(&target, &recheck, &report_api).await;
         tokio::select! {
-            () = follow_nodes(client.clone(), &target, &report_node) => {}
+            () = follow_nodes(client.clone(), &target, members.clone(), &report_node) => {}
             () = classes::offer(client.clone(), classes.clone(), &target.sync) => {}
             () = admission::keep(client.clone(), &target, is_well.subscribe()) => {}
             () = copy_priorities(&target, client, classes.clone()) => {}
@@ -211,7 +227,9 @@ async fn until_ready(target: &Target, recheck: &Notify, report: &impl Fn(Report)
 async fn ask(target: &Target, client: &Client, granted: &mut bool) -> Result<(), Report> {
     if !*granted {
         knock(target).await?;
-        answer(access::grant(client)).await?;
+        if target.nodes.are_shown() {
+            answer(access::grant(client)).await?;
+        }
         answer(access::first_account(client)).await?;
         *granted = true;
     }
@@ -293,15 +311,46 @@ fn certificate_der(pem: &str) -> Result<Vec<u8>, String> {
     Ok(der.to_vec())
 }
 
-/// Follows the nodes of the virtual kubelet until the watch breaks. One that is well is enough.
-async fn follow_nodes(client: Client, target: &Target, report: &impl Fn(Report)) {
-    let mut events = pin!(watcher(Api::<Node>::all(client), target.nodes()));
+/// What is known of nodes when nothing is.
+fn before_any(target: &Target) -> Report {
+    match target.nodes {
+        Nodes::Shown => absent(&target.node),
+        Nodes::Pods => members::unknown(),
+        Nodes::Outside => joined_from_outside(),
+    }
+}
+
+/// The cluster's owner brings the nodes, and may have none yet.
+fn joined_from_outside() -> Report {
+    Report::well("NotFollowed", "nodes join from outside")
+}
+
+/// Follows the nodes until the watch breaks.
+async fn follow_nodes(
+    client: Client,
+    target: &Target,
+    members: Receiver<Option<Members>>,
+    report: &impl Fn(Report),
+) {
+    match target.nodes {
+        Nodes::Shown => follow_shown(client, target, report).await,
+        Nodes::Pods => members::follow(client, &target.site, members, report).await,
+        Nodes::Outside => {
+            report(joined_from_outside());
+            std::future::pending().await
+        }
+    }
+}
+
+/// Follows the nodes of the virtual kubelet. One that is well is enough.
+async fn follow_shown(client: Client, target: &Target, report: &impl Fn(Report)) {
+    let mut events = pin!(watcher(Api::<Node>::all(client), target.shown()));
     let mut known = BTreeMap::new();
     loop {
         match events.try_next().await {
             Ok(Some(Event::Apply(node) | Event::InitApply(node))) => {
                 let name = node.name_any();
-                known.insert(name.clone(), judge(&node, &name));
+                known.insert(name.clone(), judge(&node, &name, "the virtual kubelet"));
             }
             Ok(Some(Event::Delete(node))) => drop(known.remove(&node.name_any())),
             Ok(Some(Event::Init)) => {
@@ -324,14 +373,14 @@ fn absent(name: &str) -> Report {
     Report::missing("NodeMissing", format!("the virtual kubelet has not registered node {name:?} yet"))
 }
 
-fn judge(node: &Node, name: &str) -> Report {
+/// The state of a node that `runner` makes.
+pub(super) fn judge(node: &Node, name: &str, runner: &str) -> Report {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     match conditions.iter().find(|condition| condition.type_ == "Ready") {
         Some(ready) if ready.status == "True" => Report::well("Ready", format!("node {name:?} is ready")),
-        Some(ready) if ready.status == "Unknown" => Report::missing(
-            "NodeSilent",
-            format!("node {name:?} no longer reports: is the virtual kubelet running?"),
-        ),
+        Some(ready) if ready.status == "Unknown" => {
+            Report::missing("NodeSilent", format!("node {name:?} no longer reports: is {runner} running?"))
+        }
         Some(ready) => {
             let detail = ready
                 .message

@@ -11,7 +11,7 @@ fn nodes(#[case] conditions: Value, #[case] reason: &str) {
     let node = serde_json::from_value(
         json!({ "metadata": { "name": "n" }, "status": { "conditions": conditions } }),
     );
-    let report = judge(&node.unwrap(), "n");
+    let report = judge(&node.unwrap(), "n", "its pod");
     assert_eq!((report.reason, report.ok), (reason, reason == "Ready"));
 }
 

@@ -8,8 +8,8 @@ use super::{Kind, Manifest, Owner};
 use crate::cluster::build::service::SERVER_PORT;
 use crate::policy::cidr::{Cidr, fewest};
 use k3k_api::labels::{self, component};
-use k3k_api::v1beta1::VirtualClusterPolicySpec;
 use k3k_api::v1beta1::policy::{Egress, IngressFrom, Isolation};
+use k3k_api::v1beta1::{Mode, VirtualClusterPolicySpec};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -18,6 +18,8 @@ use std::net::IpAddr;
 pub const TENANTS: &str = "tenants";
 /// Part of the policy of the nested API servers.
 pub const SERVERS: &str = "servers";
+/// Part of the policy of agents: tenants' pods are inside them.
+pub const AGENTS: &str = "agents";
 /// Part of the policy of the virtual kubelets.
 pub const KUBELETS: &str = "kubelets";
 
@@ -100,12 +102,16 @@ pub fn policies(
     // The nested API knows who asks it. It is reached from outside where a Cluster exposes it.
     let to_servers =
         json!({ "from": outside, "ports": [port("TCP", u16::try_from(SERVER_PORT).unwrap_or(6443))] });
-    vec![
+    let mut policies = vec![
         policy("", &json!({}), &[json!({ "from": [same] })], &[json!({ "to": [same] })]),
         policy(TENANTS, &tenants, &to_tenants, &outwards),
         policy(SERVERS, &of(component::SERVER), &[to_servers], &outwards),
         policy(KUBELETS, &of(component::KUBELET), &[], &host_api(around)),
-    ]
+    ];
+    if spec.allowed_mode() == Mode::Virtual {
+        policies.push(policy(AGENTS, &of(component::AGENT), &[], &outwards));
+    }
+    policies
 }
 
 fn port(protocol: &str, number: u16) -> Value {

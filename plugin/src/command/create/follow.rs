@@ -47,6 +47,8 @@ pub(crate) enum Step {
     Api,
     /// The virtual kubelet becomes ready.
     Kubelet,
+    /// The agents start.
+    Agents,
     /// The nodes become ready.
     Nodes,
 }
@@ -61,6 +63,7 @@ impl Step {
             Self::Servers => ("Servers", "running"),
             Self::Api => ("API", "ready"),
             Self::Kubelet => ("Virtual kubelet", "ready"),
+            Self::Agents => ("Agents", "running"),
             Self::Nodes => ("Nodes", "ready"),
         }
     }
@@ -113,6 +116,7 @@ fn step_of(reason: &str) -> Step {
         | reason::SERVER_CRASHING => Step::Servers,
         reason::API_NOT_READY => Step::Api,
         reason::KUBELET_NOT_READY => Step::Kubelet,
+        reason::AGENTS_NOT_READY => Step::Agents,
         reason::NODE_NOT_READY => Step::Nodes,
         _ => Step::Objects,
     }

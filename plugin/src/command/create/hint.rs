@@ -38,6 +38,7 @@ fn for_reason(reason: Option<&str>, kubelets: bool, cluster: &str) -> Option<Str
                 .to_owned()
         }
         Some(reason::VALIDATION_FAILED) => format!("{again} as the message says, or kubectl edit clusters.k3k.io"),
+        Some(reason::AGENTS_NOT_READY) => "read what the agents say: kubectl describe and kubectl logs of their pods".to_owned(),
         Some(reason::SERVER_CRASHING) => "read what the server says: kubectl logs of its pod, with --previous".to_owned(),
         Some(_) => return None,
     })

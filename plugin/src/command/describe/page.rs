@@ -30,16 +30,18 @@ pub(super) fn render(observed: &Observed, now: jiff::Timestamp) -> String {
     if let Some(endpoint) = &status.endpoint {
         add("API", endpoint.clone());
     }
-    for (title, part) in [("Servers", component::SERVER), ("Kubelet", component::KUBELET)] {
+    let mode = cluster.spec.mode();
+    for (title, part, is_part) in [
+        ("Servers", component::SERVER, true),
+        ("Kubelet", component::KUBELET, mode == Mode::Shared),
+        ("Agents", component::AGENT, mode == Mode::Virtual),
+    ] {
         let pods: Vec<String> =
             observed.pods.iter().filter(|pod| label(pod, COMPONENT) == Some(part)).map(pod_line).collect();
-        let none = part == component::SERVER || cluster.spec.mode() == Mode::Shared;
-        many(&mut add, title, pods, none.then_some("none"));
+        many(&mut add, title, pods, is_part.then_some("none"));
     }
-    if cluster.spec.mode() == Mode::Virtual {
-        add("Agents", cluster.spec.agents().to_string());
-    }
-    if let Some(tenants) = observed.tenants {
+    // Elsewhere they are out of the host's sight.
+    if let Some(tenants) = observed.tenants.filter(|_| mode == Mode::Shared) {
         add("Tenant pods", tenants.to_string());
     }
     let storage = match cluster.spec.persistence() {
@@ -232,6 +234,18 @@ mod tests {
     fn a_healthy_cluster() {
         let now = "2026-01-01T00:05:00Z".parse().expect("time");
         insta::assert_snapshot!(render(&observed("True", "Provisioned", ""), now));
+    }
+
+    #[test]
+    fn a_virtual_cluster_with_its_agents() {
+        let now = "2026-01-01T00:05:00Z".parse().expect("time");
+        let mut observed = observed("True", "Provisioned", "");
+        observed.cluster.spec =
+            serde_json::from_value(json!({"mode": "virtual", "agents": 1})).expect("spec");
+        let pod = &mut observed.pods[1];
+        pod.metadata.name = Some("k3k-dev-agent-0".to_owned());
+        pod.metadata.labels = Some([(COMPONENT.to_owned(), "agent".to_owned())].into());
+        insta::assert_snapshot!(render(&observed, now));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use super::{Role, Subject, privilege};
 use crate::policy::Policy;
 use crate::rules;
 use crate::violation::Violation;
-use crate::{pod_security, violation};
-use k3k_api::v1beta1::policy::{ControlPlanePrivilege, Placement, PodSecurityLevel, UserNamespaces};
+use crate::{control_plane, pod_security, violation};
+use k3k_api::v1beta1::policy::{PodSecurityLevel, UserNamespaces};
 
 /// The Pod Security Standards, with the policy's exceptions.
 pub(super) fn standards(subject: &Subject<'_>, policy: &Policy, role: Role<'_>) -> Vec<Violation> {
@@ -64,38 +64,16 @@ pub(super) fn control_plane(subject: &Subject<'_>, policy: &Policy, role: Role<'
         return Vec::new();
     };
     let spec = &subject.spec;
-    let unlimited = policy.spec.pod_security_admission_level == Some(PodSecurityLevel::Privileged);
-    let ruling = policy.pod_security.control_plane.unwrap_or(if unlimited {
-        ControlPlanePrivilege::Allow
-    } else {
-        ControlPlanePrivilege::Deny
-    });
-    let allowed = match ruling {
-        ControlPlanePrivilege::Allow => return Vec::new(),
-        ControlPlanePrivilege::Deny => {
-            "no privileges for servers and agents (podSecurity.controlPlane)".to_owned()
-        }
-        ControlPlanePrivilege::RequireSandbox => {
-            let classes = &policy.pod_security.sandbox_runtime_classes;
-            let own = spec.runtime_class_name.as_deref();
-            if own.is_some_and(|own| classes.iter().any(|class| class == own)) {
-                return Vec::new();
-            }
-            format!(
-                "privileges for servers and agents only with the RuntimeClass {}",
-                violation::any_of(classes)
-            )
-        }
-        ControlPlanePrivilege::RequireDedicatedNodes => {
-            let on_own_nodes = policy.placement() != Placement::Shared
-                && policy.nodes.required_selector.iter().all(|(key, value)| {
-                    spec.node_selector.get(key.as_str()).is_some_and(|own| **own == **value)
-                });
-            if on_own_nodes {
-                return Vec::new();
-            }
-            "privileges for servers and agents only on nodes of their own (nodes.placement Dedicated or Exclusive)".to_owned()
-        }
-    };
-    vec![Violation::of(rules::CONTROL_PLANE, first.field, &first.found, &policy.title(), &allowed)]
+    let is_placed = policy
+        .nodes
+        .required_selector
+        .iter()
+        .all(|(key, value)| spec.node_selector.get(key.as_str()).is_some_and(|own| **own == **value));
+    let allowed = control_plane::allowed_instead(policy, spec.runtime_class_name.as_deref(), is_placed);
+    allowed
+        .map(|allowed| {
+            Violation::of(rules::CONTROL_PLANE, first.field, &first.found, &policy.title(), &allowed)
+        })
+        .into_iter()
+        .collect()
 }
