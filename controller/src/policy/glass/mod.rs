@@ -19,10 +19,10 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, TypeMeta};
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::{WatchStreamExt as _, watcher::watch_object};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Resource, ResourceExt as _};
 use serde_json::json;
 use std::pin::pin;
 use std::time::Duration;
@@ -50,8 +50,8 @@ pub async fn run(context: &Context) {
     loop {
         tokio::select! {
             seen = registrations.next() => match seen {
-                Some((true, Ok(found))) => known.mutating = found,
-                Some((false, Ok(found))) => known.validating = found,
+                Some((true, Ok(found))) => known.mutating = named::<MutatingWebhookConfiguration>(found),
+                Some((false, Ok(found))) => known.validating = named::<ValidatingWebhookConfiguration>(found),
                 Some((_, Err(error))) => tracing::warn!(%error, "watching the webhook's registrations"),
                 None => return,
             },
@@ -62,6 +62,11 @@ pub async fn run(context: &Context) {
             RETRY
         });
     }
+}
+
+/// The object, saying what it is: the items of a list do not.
+fn named<K: Resource<DynamicType = ()>>(found: Option<DynamicObject>) -> Option<DynamicObject> {
+    found.map(|found| DynamicObject { types: Some(TypeMeta::resource::<K>()), ..found })
 }
 
 fn mutating(context: &Context) -> Api<DynamicObject> {
