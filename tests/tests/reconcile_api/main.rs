@@ -88,12 +88,13 @@ fn run_controller(kubeconfig: Kubeconfig) -> Result<()> {
 }
 
 /// Kinds of the objects that a cluster is made of.
-const KINDS: [(&str, &str, &str); 7] = [
+const KINDS: [(&str, &str, &str); 8] = [
     ("", "v1", "ConfigMap"),
     ("", "v1", "Secret"),
     ("", "v1", "Service"),
     ("", "v1", "ServiceAccount"),
     ("rbac.authorization.k8s.io", "v1", "RoleBinding"),
+    ("networking.k8s.io", "v1", "Ingress"),
     ("apps", "v1", "StatefulSet"),
     ("apps", "v1", "Deployment"),
 ];
