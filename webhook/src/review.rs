@@ -100,7 +100,7 @@ struct Review<'a> {
 }
 
 impl Kind {
-    fn is_known(self) -> Result<(), Error> {
+    fn check(self) -> Result<(), Error> {
         let Self { api_version, kind } = self;
         if kind == META_KIND && api_version == META_API_VERSION_V1 {
             return Ok(());
@@ -115,11 +115,11 @@ pub fn parse(body: &[u8]) -> Result<Request<'_>, Error> {
         Ok(review) => review,
         Err(error) => {
             // A version whose request looks different is called by its name.
-            serde_json::from_slice::<Kind>(body)?.is_known()?;
+            serde_json::from_slice::<Kind>(body)?.check()?;
             return Err(error.into());
         }
     };
-    Kind { api_version, kind }.is_known()?;
+    Kind { api_version, kind }.check()?;
     request.filter(|request| !request.uid.is_empty()).ok_or(Error::NoRequest)
 }
 

@@ -343,7 +343,7 @@ fn a_service_without_address_is_an_error() {
     assert_eq!(error.to_string(), "Service \"k3k-dev-service\" has no cluster address");
 }
 
-fn virtual_spec(more: Value) -> ClusterSpec {
+fn virtual_spec(more: &Value) -> ClusterSpec {
     let mut all = json!({ "mode": "virtual", "agents": 2 });
     all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     spec(all)
@@ -358,7 +358,7 @@ fn with_any_hash(runner: &Manifest) -> Value {
 
 #[test]
 fn a_virtual_cluster() {
-    let spec = virtual_spec(json!({}));
+    let spec = virtual_spec(&json!({}));
     let names: Vec<String> = foundation(&site(), &spec).into_iter().map(|manifest| manifest.name).collect();
     assert_eq!(names, ["k3k-dev-service", "k3k-dev-service-headless"]);
     let workload = plan(&spec, &observed());
@@ -381,7 +381,7 @@ fn a_virtual_cluster() {
 
 #[test]
 fn everything_that_a_spec_can_say_about_nodes_that_are_pods() {
-    let spec = virtual_spec(json!({
+    let spec = virtual_spec(&json!({
         "clusterCIDR": "10.8.0.0/16", "serviceCIDR": "10.9.0.0/16", "clusterDNS": "10.9.0.53",
         "persistence": { "type": "ephemeral" },
         "nodeSelector": { "disk": "fast" },
@@ -412,7 +412,7 @@ fn everything_that_a_spec_can_say_about_nodes_that_are_pods() {
 
 #[test]
 fn what_agents_have_is_kept_and_a_new_token_rolls_them() {
-    let spec = virtual_spec(json!({}));
+    let spec = virtual_spec(&json!({}));
     let first = plan(&spec, &observed());
     let stored = first.configuration.iter().find(|manifest| manifest.name == "k3k-dev-agent-config").unwrap();
     let stored = serde_json::from_value(stored.object.clone()).unwrap();

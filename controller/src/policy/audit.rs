@@ -77,7 +77,7 @@ pub async fn run(context: &Context) {
             if !turns.is_due(&name, &state, Instant::now()) {
                 continue;
             }
-            let found = count_all(context, &name, state.0, spec).await.unwrap_or_else(|error| {
+            let found = Box::pin(count_all(context, &name, state.0, spec)).await.unwrap_or_else(|error| {
                 tracing::warn!(policy = name, %error, "looking for violations; trying again later");
                 None
             });
@@ -108,7 +108,7 @@ async fn count_all(
     spec: VirtualClusterPolicySpec,
 ) -> Result<Option<u32>, Error> {
     let Ok(policy) = Policy::compile(name, generation, spec) else { return Ok(None) };
-    look_at(context, policy).await.map(|found| Some(total(&found)))
+    Box::pin(look_at(context, policy)).await.map(|found| Some(total(&found)))
 }
 
 /// All of them.

@@ -93,7 +93,7 @@ mod tests {
         match refused {
             None => assert_eq!(refusal, None),
             Some(begin) => {
-                assert!(refusal.as_deref().is_some_and(|refusal| refusal.starts_with(begin)), "{refusal:?}")
+                assert!(refusal.as_deref().is_some_and(|refusal| refusal.starts_with(begin)), "{refusal:?}");
             }
         }
     }

@@ -113,9 +113,10 @@ pub fn of(
         }
         Wanted::LoadBalancer(port) => {
             let given = service.map_or(&Value::Null, |service| &service.data["status"]["loadBalancer"]["ingress"][0]);
-            match given["ip"].as_str().or(given["hostname"].as_str()).filter(|host| !host.is_empty()) {
-                Some(host) => Exposure::At { reason: reason::LOAD_BALANCER, host: host.to_owned(), port: *port },
-                None => {
+            let host = given["ip"].as_str().or(given["hostname"].as_str()).filter(|host| !host.is_empty());
+            if let Some(host) = host {
+                Exposure::At { reason: reason::LOAD_BALANCER, host: host.to_owned(), port: *port }
+            } else {
                     let name = site.names().service();
                     let message = format!(
                         "the Service {name:?} waits for the address of a load balancer, which something in the host must \
@@ -123,7 +124,6 @@ pub fn of(
                         site.namespace
                     );
                     pending(reason::ADDRESS_PENDING, message)
-                }
             }
         }
     }

@@ -337,7 +337,7 @@ async fn follow_nodes(
         Nodes::Pods => members::follow(client, &target.site, members, report).await,
         Nodes::Outside => {
             report(joined_from_outside());
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -11,13 +11,14 @@ pub struct TooLong;
 
 /// Where in a list we are. What is not valid JSON gives items that are not either.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says of one thing whether we are in it")]
 pub struct Items {
     depth: usize,
     in_string: bool,
     escaped: bool,
     /// The last string directly in the list, which is a key where a value begins.
     key: Vec<u8>,
-    in_items: bool,
+    is_list: bool,
     in_metadata: bool,
     item: Vec<u8>,
     metadata: Vec<u8>,
@@ -34,7 +35,7 @@ impl Items {
             self.step(byte);
             // The brackets belong to what they enclose.
             let inside = before.max(self.depth);
-            if self.in_items && inside >= 3 {
+            if self.is_list && inside >= 3 {
                 self.item.push(byte);
                 if self.item.len() > LONGEST {
                     return Err(TooLong);
@@ -47,7 +48,7 @@ impl Items {
                 self.metadata.push(byte);
             }
             if before == 2 && self.depth == 1 {
-                (self.in_items, self.in_metadata) = (false, false);
+                (self.is_list, self.in_metadata) = (false, false);
             }
         }
         Ok(())
@@ -73,7 +74,7 @@ impl Items {
             }
             b'{' | b'[' => {
                 if self.depth == 1 {
-                    self.in_items = byte == b'[' && self.key == b"items";
+                    self.is_list = byte == b'[' && self.key == b"items";
                     self.in_metadata = byte == b'{' && self.key == b"metadata";
                 }
                 self.depth += 1;

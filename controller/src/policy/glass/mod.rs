@@ -184,10 +184,10 @@ async fn report(context: &Context, found: &DynamicObject, glass: &Glass, told: &
 }
 
 async fn tell(context: &Context, found: &DynamicObject, type_: EventType, reason: &str, note: String) {
-    let types = found.types.clone().unwrap_or_default();
+    let kind = found.types.clone().unwrap_or_default();
     let about = ObjectReference {
-        api_version: Some(types.api_version),
-        kind: Some(types.kind),
+        api_version: Some(kind.api_version),
+        kind: Some(kind.kind),
         name: Some(found.name_any()),
         uid: found.uid(),
         ..ObjectReference::default()

@@ -179,8 +179,6 @@ fn collect<'a>(value: &'a Value, path: At<'_>, named: &mut Vec<(String, &'a str)
                     ("secretName" | "claimName", Value::String(name)) if !name.is_empty() => {
                         named.push((at.to_string(), name));
                     }
-                    // Most of what a pod says.
-                    (_, Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null) => {}
                     (
                         "configMap"
                         | "secret"
@@ -214,7 +212,8 @@ fn collect<'a>(value: &'a Value, path: At<'_>, named: &mut Vec<(String, &'a str)
                         "nodeSelector" | "labels" | "annotations" | "limits" | "requests" | "matchLabels"
                         | "volumeAttributes" | "metadata",
                         _,
-                    ) => {}
+                    )
+                    | (_, Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null) => {}
                     _ => collect(inner, at, named),
                 }
             }

@@ -202,7 +202,7 @@ fn required(subject: &Subject<'_>, policy: &Policy) -> Vec<Violation> {
             .filter(|(list, resource)| {
                 let resources = container.resources();
                 let list = resources.map(|all| if *list == "requests" { &all.requests } else { &all.limits });
-                !list.is_some_and(|list| list.get(resource).is_some())
+                list.is_none_or(|list| list.get(resource).is_none())
             })
             .map(|(list, resource)| {
                 let field = format!("{container}.resources.{list}[{resource}]");
