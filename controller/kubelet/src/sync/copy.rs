@@ -76,12 +76,12 @@ pub async fn find_again(
     };
     let name = metadata.name.as_deref().unwrap_or_default();
     tracing::warn!(name, origin = %Name::from(origin.clone()), "a host copy lost its labels; it gets them back");
-    let patch = json!({"metadata": {
-        "uid": metadata.uid, "resourceVersion": metadata.resource_version, "labels": owner.scope(&origin.namespace),
-    }});
+    // Not as of the version that was read: the host writes a pod's status at any moment, and no watch shows a stray, so that nobody would
+    // try again. Whose copy it is stays as it is for the life of the object.
+    let patch = json!({"metadata": {"uid": metadata.uid, "labels": owner.scope(&origin.namespace)}});
     let params = signed::patch();
     match api.patch(name, &params, &Patch::Merge(&patch)).await {
-        // Gone, or changed meanwhile.
+        // Gone, or another by now.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),
         result => result.map(|_| true),
     }

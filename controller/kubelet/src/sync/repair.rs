@@ -118,7 +118,7 @@ mod tests {
         let call = host.expect("PATCH", &format!("/api/v1/namespaces/k3k-dev/services/{name}")).await;
         assert_eq!(
             call.body["metadata"],
-            json!({"uid": "h-uid", "resourceVersion": "7", "labels": {"k3k.io/clusterName": "dev", "k3k.io/virtual-namespace": "default"}})
+            json!({"uid": "h-uid", "labels": {"k3k.io/clusterName": "dev", "k3k.io/virtual-namespace": "default"}})
         );
         call.accept();
         scan.await.unwrap();
