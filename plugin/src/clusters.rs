@@ -2,7 +2,7 @@
 
 use crate::connect::Connection;
 use crate::error::{Action, Error};
-use k3k_api::names;
+use k3k_api::names::{self, is_label};
 use k3k_api::v1beta1::Cluster;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::Resource as _;
@@ -31,19 +31,12 @@ impl Target {
             text.rsplit_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
         let prefix =
             prefix.filter(|prefix| !["cluster", "clusters", RESOURCE, "cluster.k3k.io"].contains(prefix));
-        let label = |text: &str| {
-            !text.is_empty()
-                && text.len() <= 63
-                && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-                && !text.starts_with('-')
-                && !text.ends_with('-')
-        };
         let hint = "lower-case letters, digits and \"-\", beginning and ending with a letter or digit";
-        if !label(name) {
+        if !is_label(name) {
             return Err(Error::usage_hint(format!("\"{name}\" is not the name of a cluster"), hint));
         }
         for namespace in [prefix, flag].into_iter().flatten() {
-            if !label(namespace) {
+            if !is_label(namespace) {
                 return Err(Error::usage_hint(
                     format!("\"{namespace}\" is not the name of a namespace"),
                     hint,

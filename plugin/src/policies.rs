@@ -4,6 +4,7 @@ use crate::connect::Connection;
 use crate::error::{Action, Error};
 use crate::manifests;
 use k3k_api::labels;
+use k3k_api::names::is_label;
 use k3k_api::v1beta1::policy::VirtualClusterPolicy;
 use k3k_policy::{Governing, Policy};
 use k8s_openapi::api::core::v1::Namespace;
@@ -42,13 +43,7 @@ pub(crate) fn name(text: &str) -> Result<String, Error> {
         Some((prefix, name)) if PREFIXES.contains(&prefix) => name,
         _ => text,
     };
-    let part = |part: &str| {
-        !part.is_empty()
-            && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-            && !part.starts_with('-')
-            && !part.ends_with('-')
-    };
-    if name.len() <= 63 && name.split('.').all(part) {
+    if name.len() <= 63 && name.split('.').all(is_label) {
         return Ok(name.to_owned());
     }
     Err(Error::usage_hint(

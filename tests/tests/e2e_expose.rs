@@ -37,8 +37,17 @@ fn leads_to(cluster: &NestedCluster, url: impl Fn(&str) -> bool) -> Result<Value
     let (text, told) = kubeconfig(cluster)?;
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), text)?;
-    let namespaces = with(file.path(), &["get", "namespaces"])?;
-    ensure!(namespaces.contains("kube-system"), "{namespaces}");
+    // The nodes route what the Service says a moment after it says so.
+    let mut tried = Ok(String::new());
+    eventually(
+        "the address answers",
+        || {
+            tried = with(file.path(), &["get", "namespaces"]);
+            Ok(tried.as_deref().is_ok_and(|namespaces| namespaces.contains("kube-system")))
+        },
+        |answered| *answered,
+    )
+    .with_context(|| format!("{tried:?}"))?;
     Ok(told)
 }
 

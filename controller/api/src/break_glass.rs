@@ -2,6 +2,7 @@
 //! of the webhook's registration, which whoever may write it could as well delete; the controller opens, and closes again when the time is up.
 
 use crate::labels::BREAK_GLASS;
+use crate::names::is_label;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -12,6 +13,9 @@ pub const REGISTRATION: &str = "k3k-webhook";
 pub const LONGEST: Duration = Duration::from_secs(4 * 3600);
 /// The webhooks of the registrations that are opened. `namespaces.guard.k3k.io` never is: what binds a namespace to its policy can wait.
 pub const OPENED: [&str; 2] = ["mutate.policy.k3k.io", "validate.policy.k3k.io"];
+/// The match condition by which a webhook is not asked about some namespaces. Each condition of a webhook has its own owner, so that those of
+/// the installation stay as they are.
+pub const CONDITION: &str = "break-glass";
 /// Longest reason.
 pub const REASON: usize = 500;
 /// How many namespaces may be named: they become an expression that is evaluated for each request.
@@ -97,14 +101,6 @@ impl BreakGlass {
             format!("namespaces {}", self.namespaces.join(", "))
         }
     }
-}
-
-/// Whether it is a DNS label.
-fn is_label(name: &str) -> bool {
-    (1..=63).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
 }
 
 #[cfg(test)]

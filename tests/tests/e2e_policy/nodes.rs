@@ -119,6 +119,7 @@ fn a_tenant_and_its_control_plane_stay_on_their_nodes() -> Result<()> {
 #[test]
 #[ignore = "needs the lab: make test"]
 fn nobody_joins_a_tenant_on_its_exclusive_nodes() -> Result<()> {
+    until_free()?;
     let _node = Dedicated::node(false)?;
     let _policy = Policy::apply("e2e-exclusive", &policy("Exclusive"))?;
     let _mine = Namespace::create("e2e-exclusive", Some("e2e-exclusive"))?;
@@ -145,6 +146,21 @@ fn nobody_joins_a_tenant_on_its_exclusive_nodes() -> Result<()> {
         |message| message.contains("anti-affinity"),
     )?;
     Ok(())
+}
+
+/// Waits until no nested cluster has pods on the node. One that stays is named: a tenant that wants the node for itself would wait for it, too.
+fn until_free() -> Result<()> {
+    let fields = "jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {end}";
+    let namespaces = ["get", "namespaces", "-l", "k3k.io/cluster-namespace=true", "-o", "name"];
+    let on_node = format!("spec.nodeName={NODE}");
+    let pods = || {
+        let mut found = String::new();
+        for namespace in host(&namespaces)?.lines().filter_map(|name| name.strip_prefix("namespace/")) {
+            found += &host(&["-n", namespace, "get", "pods", "--field-selector", &on_node, "-o", fields])?;
+        }
+        Ok(found)
+    };
+    eventually("no nested cluster has pods on the node", pods, String::is_empty).map(drop)
 }
 
 /// Applies a manifest as a person with the ClusterRole `edit` in the namespace.

@@ -1,13 +1,9 @@
 //! What the webhook's registrations should say about its silence. Pure.
 
-use k3k_api::break_glass::{BreakGlass, OPENED};
+use k3k_api::break_glass::{BreakGlass, CONDITION, OPENED};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
-
-/// The match condition by which a webhook is not asked about some namespaces. Each condition of a webhook has its own owner, so that those of
-/// the installation stay as they are.
-const CONDITION: &str = "break-glass";
 
 /// Whether the webhook's silence is taken for consent, and by which condition it is not asked at all.
 type Openness = (&'static str, Option<String>);

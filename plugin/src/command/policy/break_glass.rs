@@ -10,7 +10,7 @@ use crate::output::age;
 use crate::output::terminal::Terminal;
 use crate::policies;
 use jiff::Timestamp;
-use k3k_api::break_glass::{BreakGlass, OPENED, REGISTRATION};
+use k3k_api::break_glass::{BreakGlass, CONDITION, OPENED, REGISTRATION};
 use k3k_api::{labels, managers};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -220,7 +220,7 @@ fn closed(found: Option<&ValidatingWebhookConfiguration>) -> bool {
     webhooks.iter().all(|webhook| {
         let conditions = webhook.match_conditions.as_deref().unwrap_or_default();
         webhook.failure_policy.as_deref() != Some("Ignore")
-            && conditions.iter().all(|condition| condition.name != "break-glass")
+            && conditions.iter().all(|condition| condition.name != CONDITION)
     })
 }
 
