@@ -6,6 +6,7 @@ use super::apply::{self, Live};
 use super::build::capacity::{self, Resources};
 use super::build::{Kind, Site, certificates, kubelet, nodes, policy};
 use super::error::Error;
+use super::plan::Servers;
 use super::pods;
 use super::status::Parts;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -73,6 +74,7 @@ pub async fn observe(
     site: &Site,
     cluster: &Cluster,
     namespace_labels: &BTreeMap<String, String>,
+    servers: &Servers,
 ) -> Result<Observed, Error> {
     let policy_name = namespace_labels.get(labels::POLICY_NAME).filter(|name| !name.is_empty()).cloned();
     let status = cluster.status.as_ref();
@@ -93,7 +95,7 @@ pub async fn observe(
         host_version,
         host_service_cidr,
         named_policy(context, policy_name.as_deref()),
-        live(context, site, cluster),
+        live(context, site, cluster, servers),
         named_secrets(context, site, cluster),
     )?;
     let in_force = namespace_labels.get(labels::POLICY_IN_FORCE);
@@ -133,6 +135,7 @@ pub fn parts(context: &Context, site: &Site) -> Parts {
         server: judge(component::SERVER, Kind::StatefulSet, site.names().server()),
         kubelet: judge(component::KUBELET, Kind::Deployment, site.names().kubelet()),
         health: context.health.of(&site.uid),
+        etcd: None,
     }
 }
 
@@ -167,7 +170,7 @@ pub fn is_usable(node: &Node) -> bool {
 }
 
 /// The cluster's objects. What is not cached is asked for: it may exist and be somebody else's.
-async fn live(context: &Context, site: &Site, cluster: &Cluster) -> Result<Live, Error> {
+async fn live(context: &Context, site: &Site, cluster: &Cluster, servers: &Servers) -> Result<Live, Error> {
     let names = site.names();
     let wanted = [
         (Kind::Secret, names.certificates()),
@@ -185,8 +188,9 @@ async fn live(context: &Context, site: &Site, cluster: &Cluster) -> Result<Live,
         (Kind::Deployment, names.kubelet()),
         (Kind::ConfigMap, names.policy()),
     ];
+    let budget = servers.etcd.then(|| (Kind::PodDisruptionBudget, names.server()));
     let told = cluster.spec.mirror_host_nodes().then(|| (Kind::ConfigMap, names.nodes()));
-    let wanted = wanted.into_iter().chain(told);
+    let wanted = wanted.into_iter().chain(told).chain(budget);
     let read = wanted.map(|(kind, name)| async move {
         let object = match context.caches.owned(site, kind, &name) {
             Some(cached) => Some((*cached).clone()),

@@ -3,7 +3,9 @@
 //! Two steps, because the host gives Services their addresses and certificates and configurations contain them.
 
 use super::apply::Live;
-use super::build::{Kind, Manifest, Site, config, hash, kubeconfig, kubelet, nodes, policy, server, service};
+use super::build::{
+    Kind, Manifest, Site, config, disruption, hash, kubeconfig, kubelet, nodes, policy, server, service,
+};
 use super::credentials::Credentials;
 use super::error::Error;
 use super::observe::Observed;
@@ -13,16 +15,41 @@ use jiff::Timestamp;
 use k3k_api::v1beta1::ClusterSpec;
 use std::net::IpAddr;
 
+/// The servers of a cluster, as they shall be now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Servers {
+    /// How many.
+    pub replicas: u32,
+    /// They keep an etcd, not a file of one server's.
+    pub etcd: bool,
+    /// The etcd that was begun. From then on no server begins another, whatever is on its disk.
+    pub cluster_id: Option<String>,
+}
+
+impl Servers {
+    /// One, which stores in a file of its own.
+    pub fn single() -> Self {
+        Self { replicas: 1, etcd: false, cluster_id: None }
+    }
+
+    /// Whether the first of them may begin an etcd.
+    pub fn may_begin(&self) -> bool {
+        self.etcd && self.cluster_id.is_none() && self.replicas <= 1
+    }
+}
+
 /// What does not depend on addresses.
-pub fn foundation(site: &Site, spec: &ClusterSpec) -> Vec<Manifest> {
-    vec![
-        service::api(site, spec.expose.as_ref()),
+pub fn foundation(site: &Site, spec: &ClusterSpec, servers: &Servers) -> Vec<Manifest> {
+    let budget = servers.etcd.then(|| disruption::budget(site, servers.replicas));
+    let others = [
+        service::api(site, spec.expose.as_ref(), servers),
         service::kubelet(site),
         service::dns(site),
         service::headless(site),
         kubelet::service_account(site),
         kubelet::role_binding(site),
-    ]
+    ];
+    others.into_iter().chain(budget).collect()
 }
 
 /// Addresses that the host gave the cluster's Services.
@@ -107,6 +134,8 @@ pub struct Inputs<'a> {
     pub images: &'a Images,
     /// Pods of the virtual kubelet.
     pub kubelet_replicas: u16,
+    /// The servers.
+    pub servers: &'a Servers,
     /// Now, for certificates that are about to expire.
     pub now: Timestamp,
 }
@@ -117,7 +146,13 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
     let authorities = &credentials.authorities;
     let names = site.names();
     let cluster_dns = spec.cluster_dns.clone().unwrap_or_else(|| addresses.dns.to_string());
-    let tls_sans = config::tls_sans(site, &spec.tls_sans, &accepted.arguments, &addresses.api.to_string());
+    let mut tls_sans =
+        config::tls_sans(site, &spec.tls_sans, &accepted.arguments, &addresses.api.to_string());
+    if inputs.servers.etcd {
+        // etcd's members show these names to one another.
+        tls_sans.insert(0, format!("*.{}", service::headless_domain(site)));
+    }
+    let endpoint = addresses.endpoint();
 
     let server_config = config::shared(&config::Inputs {
         cluster_cidr: &accepted.cluster_cidr,
@@ -127,11 +162,22 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         token: &credentials.token,
         arguments: &accepted.arguments,
     });
-    let config_secret = config::secret(site, &server_config)
-        .map_err(|error| build(Kind::Secret, &names.init_server_config(), &error))?;
-    let config_hash = hash(config_secret.object["data"].to_string().as_bytes());
+    let secret = |config: &config::ServerConfig| {
+        config::secret(site, config).map_err(|error| build(Kind::Secret, &names.init_server_config(), &error))
+    };
+    let (config_secret, config_hash) = if inputs.servers.etcd {
+        let token = config::full_token(&credentials.token, authorities.server.certificate_pem());
+        let joining = secret(&server_config.clone().joining(&endpoint, token))?;
+        // To have begun is no reason to start anew.
+        let config_hash = hash(joining.object["data"].to_string().as_bytes());
+        let begins = inputs.servers.may_begin();
+        (if begins { secret(&server_config.beginning())? } else { joining }, config_hash)
+    } else {
+        let config_secret = secret(&server_config)?;
+        let config_hash = hash(config_secret.object["data"].to_string().as_bytes());
+        (config_secret, config_hash)
+    };
 
-    let endpoint = addresses.endpoint();
     let kubeconfig =
         kubeconfig::Inputs { endpoint: &endpoint, server_ca: authorities.server.certificate_pem() };
     let present = observed.live.get(Kind::Secret, &names.kubeconfig());
@@ -171,6 +217,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
             version: &accepted.version,
             arguments: &accepted.arguments.command_line,
             config_hash: &config_hash,
+            servers: inputs.servers,
         },
     );
     let kubelet = kubelet::deployment(

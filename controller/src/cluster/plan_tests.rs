@@ -9,7 +9,8 @@ use k3k_api::told_policy::ToldPolicy;
 use k3k_api::v1beta1::VirtualClusterPolicySpec;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 fn site() -> Site {
     Site { name: "dev".into(), namespace: "k3k-dev".into(), uid: "11111111-2222".into() }
@@ -40,8 +41,10 @@ fn observed() -> Observed {
 }
 
 fn credentials() -> Credentials {
+    // One set, because what is planned depends on it.
+    static DATA: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| generate("dev").unwrap());
     Credentials {
-        authorities: Authorities::read(&generate("dev").unwrap()).unwrap(),
+        authorities: Authorities::read(&DATA).unwrap(),
         token: "0123456789abcdef0123456789abcdef".into(),
     }
 }
@@ -54,6 +57,10 @@ const ADDRESSES: Addresses = Addresses {
 };
 
 fn plan(spec: &ClusterSpec, observed: &Observed) -> Workload {
+    plan_servers(spec, observed, &Servers::single())
+}
+
+fn plan_servers(spec: &ClusterSpec, observed: &Observed, servers: &Servers) -> Workload {
     let accepted = validate::cluster(&site(), spec, None, observed).unwrap();
     workload(&Inputs {
         site: &site(),
@@ -64,9 +71,49 @@ fn plan(spec: &ClusterSpec, observed: &Observed) -> Workload {
         credentials: &credentials(),
         images: &Images::default(),
         kubelet_replicas: 2,
+        servers,
         now: Timestamp::now(),
     })
     .unwrap()
+}
+
+/// Three servers, of an etcd that was begun or not.
+fn several(cluster_id: Option<&str>) -> Servers {
+    let replicas = if cluster_id.is_some() { 3 } else { 1 };
+    Servers { replicas, etcd: true, cluster_id: cluster_id.map(str::to_owned) }
+}
+
+#[test]
+fn workload_of_several_servers() {
+    let spec = spec(json!({ "servers": 3 }));
+    let workload = plan_servers(&spec, &observed(), &several(Some("00c0ffee")));
+    let mut set = workload.runners[0].object.clone();
+    // The token has the hash of an authority that is another each time.
+    set["spec"]["template"]["metadata"]["annotations"] = json!({});
+    assert_json_snapshot!("statefulset_of_several_servers", set);
+    let foundation = foundation(&site(), &spec, &several(Some("00c0ffee")));
+    assert_eq!(foundation[0].object["spec"]["publishNotReadyAddresses"], false);
+    let budget = foundation.iter().find(|manifest| manifest.kind == Kind::PodDisruptionBudget).unwrap();
+    assert_eq!(budget.object["spec"]["maxUnavailable"], 1);
+}
+
+#[test]
+fn only_the_first_server_begins_and_only_once() {
+    let spec = spec(json!({ "servers": 3 }));
+    let config = |servers: &Servers| {
+        let workload = plan_servers(&spec, &observed(), servers);
+        let template = workload.runners[0].object["spec"]["template"].to_string();
+        (text(&workload.configuration, "k3k-dev-init-server-config", "config.yaml"), template)
+    };
+    let (first, template) = config(&several(None));
+    assert!(first.contains("cluster-init: true") && !first.contains("server:"), "{first}");
+    let begun = several(Some("00c0ffee"));
+    let (later, later_template) = config(&begun);
+    assert!(!later.contains("cluster-init") && later.contains("server: https://10.43.0.5"), "{later}");
+    assert_eq!(template, later_template, "to have begun starts nobody anew");
+    // More than one server: somebody has begun, even if it is not known any more what.
+    let (unknown, _) = config(&Servers { cluster_id: None, ..begun });
+    assert!(!unknown.contains("cluster-init"), "{unknown}");
 }
 
 fn text(manifests: &[Manifest], name: &str, key: &str) -> String {
@@ -76,7 +123,7 @@ fn text(manifests: &[Manifest], name: &str, key: &str) -> String {
 
 #[test]
 fn foundation_of_a_plain_cluster() {
-    for manifest in foundation(&site(), &ClusterSpec::default()) {
+    for manifest in foundation(&site(), &ClusterSpec::default(), &Servers::single()) {
         let name = format!("{}_{}", manifest.kind, manifest.name).to_lowercase();
         assert_json_snapshot!(name, manifest.object);
     }
@@ -197,7 +244,7 @@ fn everything_that_a_spec_can_say_about_servers() {
         "server_config_of_a_full_spec",
         text(&workload.configuration, "k3k-dev-init-server-config", "config.yaml")
     );
-    assert_json_snapshot!("service_node_port", foundation(&site(), &spec)[0].object);
+    assert_json_snapshot!("service_node_port", foundation(&site(), &spec, &Servers::single())[0].object);
 }
 
 #[test]

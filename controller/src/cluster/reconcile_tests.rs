@@ -176,7 +176,7 @@ async fn a_new_cluster_gets_everything_at_once_and_in_order() {
 
 #[tokio::test]
 async fn a_bad_spec_is_told_and_not_tried_again() {
-    let object = cluster(&json!({}), &json!({ "servers": 3 }));
+    let object = cluster(&json!({}), &json!({ "serverArgs": ["--token=mine"] }));
     let (outcome, host) = once(object, Vec::new()).await;
     assert_eq!(outcome.unwrap(), Action::await_change());
     let written: Vec<&String> = host.calls.iter().filter(|call| !call.starts_with("GET")).collect();

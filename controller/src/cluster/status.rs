@@ -3,13 +3,14 @@
 use super::Context;
 use super::build::{Site, kubelet};
 use super::error::Error;
+use super::etcd;
 use super::health::{Health, Report};
 use super::observe::Observed;
 use super::plan::Workload;
 use super::pods::{self, Judgement};
 use super::validate::Accepted;
 use jiff::Timestamp;
-use k3k_api::conditions::{self, API_READY, NODE_READY, READY, SERVER_READY, Status, reason};
+use k3k_api::conditions::{self, API_READY, ETCD_READY, NODE_READY, READY, SERVER_READY, Status, reason};
 use k3k_api::managers;
 use k3k_api::v1beta1::{
     AppliedPolicy, Cluster, ClusterSpec, ClusterStatus, GROUP, Phase, VERSION, VirtualClusterPolicySpec,
@@ -31,6 +32,8 @@ pub struct Parts {
     pub kubelet: Judgement,
     /// What its API says.
     pub health: Health,
+    /// What the servers' etcd says.
+    pub etcd: Option<etcd::Outcome>,
 }
 
 /// What a reconcile that went through established.
@@ -96,7 +99,7 @@ pub fn settled(
     parts: &Parts,
     now: Timestamp,
 ) -> ClusterStatus {
-    let Parts { server, kubelet, health } = parts;
+    let Parts { server, kubelet, health, etcd } = parts;
     // What the nested API said last does not hold while its server cannot be running, nor does a node's word while
     // its kubelet cannot.
     let api = if health.api.ok && !server.may_run() { Told::pods(server) } else { Told::report(&health.api) };
@@ -111,10 +114,16 @@ pub fn settled(
         Some(told) => (if hopeless { Phase::Failed } else { Phase::Provisioning }, told),
     };
     let told = [(SERVER_READY, Told::pods(server)), (API_READY, api), (NODE_READY, node), (READY, summary)];
+    let mut conditions = merged(before, generation, told, now);
+    if let Some(report) = etcd.as_ref().and_then(|etcd| etcd.report.as_ref()) {
+        let before = ClusterStatus { conditions, ..ClusterStatus::default() };
+        conditions = merged(&before, generation, [(ETCD_READY, Told::report(report))], now);
+    }
     ClusterStatus {
         phase,
         observed_generation: generation,
-        conditions: merged(before, generation, told, now),
+        conditions,
+        etcd: etcd.as_ref().and_then(|etcd| etcd.status.clone()),
         kubelet_port: before.kubelet_port,
         ..settled.facts.clone()
     }

@@ -33,7 +33,7 @@ fn now() -> Timestamp {
 }
 
 fn status(server: Judgement, kubelet: Judgement, health: Health) -> ClusterStatus {
-    let parts = Parts { server, kubelet, health };
+    let parts = Parts { server, kubelet, health, etcd: None };
     settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now())
 }
 
@@ -159,7 +159,7 @@ fn parts_have_conditions_of_their_own() {
 
 #[test]
 fn the_same_state_gives_the_same_status_later_on() {
-    let parts = Parts { server: running(), kubelet: running(), health: well() };
+    let parts = Parts { server: running(), kubelet: running(), health: well(), etcd: None };
     let first = settled(&ClusterStatus::default(), Some(1), &facts(), &parts, now());
     let later = settled(&first, Some(1), &facts(), &parts, now() + jiff::SignedDuration::from_hours(1));
     assert_eq!(first, later);

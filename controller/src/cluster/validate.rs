@@ -1,7 +1,7 @@
 //! Which Clusters are accepted. Pure.
 
 use super::build::arguments::{self, ServerArguments};
-use super::build::{Kind, Site, certificates, secret_data, token};
+use super::build::{Kind, Site, certificates, secret_data, server, token};
 use super::error::Error;
 use super::observe::Observed;
 use k3k_api::v1beta1::policy::ClustersPerNamespace;
@@ -46,6 +46,7 @@ pub fn cluster(
     namespaces(site, spec)?;
     unprivileged(spec)?;
     persistence(site, spec, observed)?;
+    servers(site, spec, observed)?;
     let arguments = arguments::server_arguments(&spec.server_args)
         .map_err(|refused| invalid(format!("spec.serverArgs[{}]", refused.index), refused.reason))?;
     if let Some((index, name)) =
@@ -142,9 +143,6 @@ fn supported(spec: &ClusterSpec) -> Result<(), Error> {
             format!("this version runs clusters of mode shared, not yet {}", spec.mode()),
         );
     }
-    if spec.servers() > 1 {
-        return refuse("spec.servers", format!("this version runs one server, not yet {}", spec.servers()));
-    }
     if spec.expose.as_ref().is_some_and(|expose| expose.ingress.is_some()) {
         return refuse(
             "spec.expose.ingress",
@@ -156,6 +154,16 @@ fn supported(spec: &ClusterSpec) -> Result<(), Error> {
             "spec.expose.loadBalancer",
             "this version does not follow load balancers yet; use nodePort".into(),
         );
+    }
+    Ok(())
+}
+
+/// A single server stores in a file. To become one of several it must start anew with what it has stored.
+fn servers(site: &Site, spec: &ClusterSpec, observed: &Observed) -> Result<(), Error> {
+    let Some(set) = observed.live.get(Kind::StatefulSet, &site.names().server()) else { return Ok(()) };
+    if spec.servers() > 1 && spec.persistence() == Storage::Ephemeral && !server::has_etcd(set) {
+        let message = "a single server with spec.persistence.type ephemeral would lose everything when it starts anew to be joined by others; make a new cluster with as many servers as it shall have";
+        return Err(invalid("spec.servers", message));
     }
     Ok(())
 }

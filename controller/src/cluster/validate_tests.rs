@@ -45,7 +45,6 @@ fn check(name: &str, spec: Value) -> Result<Accepted, Error> {
 #[case("a-very-long-name-that-leaves-no-room-for-more", json!({}), "metadata.name: ")]
 #[case("dev", json!({ "mode": "virtual" }), "spec.mode: this version runs clusters of mode shared, not yet virtual")]
 #[case("dev", json!({ "mode": "hcp" }), "spec.mode: this version")]
-#[case("dev", json!({ "servers": 3 }), "spec.servers: this version runs one server, not yet 3")]
 #[case("dev", json!({ "expose": { "ingress": {} } }), "spec.expose.ingress: ")]
 #[case("dev", json!({ "expose": { "loadBalancer": {} } }), "spec.expose.loadBalancer: ")]
 #[case("dev", json!({ "customCAs": { "enabled": true, "sources": { "serverCA": { "secretName": "a" }, "clientCA": { "secretName": "a" },

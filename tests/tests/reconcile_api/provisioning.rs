@@ -196,9 +196,10 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         },
         images: &Images { pull_secrets: vec!["pull".into()], ..Images::default() },
         kubelet_replicas: 2,
+        servers: &plan::Servers::single(),
         now: jiff::Timestamp::now(),
     })?;
-    let mut manifests = plan::foundation(&site, &spec);
+    let mut manifests = plan::foundation(&site, &spec, &plan::Servers::single());
     manifests.extend([certificates::secret(&site, &authorities), token::secret(&site, "token")]);
     manifests.extend(workload.configuration);
     manifests.extend(workload.runners);

@@ -6,6 +6,7 @@ pub mod arguments;
 pub mod capacity;
 pub mod certificates;
 pub mod config;
+pub mod disruption;
 pub mod kubeconfig;
 pub mod kubelet;
 pub mod nodes;
@@ -20,6 +21,7 @@ use k3k_api::v1beta1::{GROUP, VERSION};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
@@ -45,6 +47,8 @@ pub enum Kind {
     StatefulSet,
     /// The virtual kubelet.
     Deployment,
+    /// How many servers may be away on purpose.
+    PodDisruptionBudget,
 }
 
 impl Kind {
@@ -58,6 +62,7 @@ impl Kind {
             Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
             Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
+            Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Services of a cluster.
 
 use super::{Kind, Manifest, Site};
+use crate::cluster::plan::Servers;
 use k3k_api::labels::{self, component};
 use k3k_api::v1beta1::Expose;
 use serde_json::{Value, json};
@@ -18,7 +19,10 @@ const NODE_PORTS: std::ops::RangeInclusive<i32> = 30_000..=32_767;
 
 /// The Service in front of the nested API. It routes to servers that are not ready too: the controller asks
 /// `/readyz` through it, and a request that comes early is refused by the server, not by the network.
-pub fn api(site: &Site, expose: Option<&Expose>) -> Manifest {
+///
+/// Of several servers only those that are ready are routed to, as the others do not speak for the cluster: one that learns, or one without
+/// a majority. It is also where servers join.
+pub fn api(site: &Site, expose: Option<&Expose>, servers: &Servers) -> Manifest {
     let (node_port, load_balancer) =
         expose.map_or((None, None), |expose| (expose.node_port.as_ref(), expose.load_balancer.as_ref()));
     let mut port = api_port();
@@ -36,7 +40,7 @@ pub fn api(site: &Site, expose: Option<&Expose>) -> Manifest {
         "ClusterIP"
     };
     let body = json!({ "spec": {
-        "type": service_type, "publishNotReadyAddresses": true, "selector": server_selector(site), "ports": [port],
+        "type": service_type, "publishNotReadyAddresses": !servers.etcd, "selector": server_selector(site), "ports": [port],
     }});
     let annotations = expose.map(|expose| expose.annotations.clone()).unwrap_or_default();
     Manifest::new(site, Kind::Service, site.names().service(), component::SERVER, body)
@@ -50,6 +54,11 @@ pub fn headless(site: &Site) -> Manifest {
         "selector": server_selector(site), "ports": [api_port()],
     }});
     Manifest::new(site, Kind::Service, site.names().headless_service(), component::SERVER, body)
+}
+
+/// What follows the name of a server pod in its DNS name.
+pub fn headless_domain(site: &Site) -> String {
+    format!("{}.{}.svc", site.names().headless_service(), site.namespace)
 }
 
 /// The Service whose address is the virtual node's.
