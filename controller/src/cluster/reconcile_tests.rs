@@ -182,7 +182,7 @@ async fn a_bad_spec_is_told_and_not_tried_again() {
     let written: Vec<&String> = host.calls.iter().filter(|call| !call.starts_with("GET")).collect();
     // Label, finalizer, status and an event.
     assert_eq!(written.len(), 4, "{written:#?}");
-    assert_eq!(host.objects[CLUSTER]["status"]["conditions"][0]["reason"], "NotSupported");
+    assert_eq!(host.objects[CLUSTER]["status"]["conditions"][0]["reason"], "ValidationFailed");
 }
 
 #[tokio::test]
