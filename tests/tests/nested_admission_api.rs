@@ -153,7 +153,7 @@ async fn a_tenant_hears_at_once_what_the_host_would_refuse() -> Result<()> {
     };
     let pair = server.authority();
     let authority = || Authority::from_pem(&pair.certificate, &pair.key);
-    let authorities = Authorities { server: authority()?, client: authority()? };
+    let authorities = Authorities { server: authority()?, client: authority()?, etcd: authority()? };
     let url = kubelet::admission_url(here, KEY).replace(":10250/", &format!(":{port}/"));
     let (registry, _changes) = Registry::new();
     registry.follow(&site(), Target::new(&site(), Nodes::Shown, &addresses, authorities).asking(Some(url)));

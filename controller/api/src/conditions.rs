@@ -8,6 +8,8 @@ pub const READY: &str = "Ready";
 pub const SERVER_READY: &str = "ServerReady";
 /// Type: the nested API server itself said that it is ready, to an authenticated request.
 pub const API_READY: &str = "APIReady";
+/// Type, of several servers: all of them keep the cluster's etcd together.
+pub const ETCD_READY: &str = "EtcdReady";
 /// Type: the nodes are Ready in the nested cluster: the virtual kubelet's, or in mode virtual all servers and agents.
 pub const NODE_READY: &str = "NodeReady";
 

@@ -36,6 +36,10 @@ pub mod component {
 /// Annotation on the controller's objects: a hash of what it last applied, so that a reconcile writes only what
 /// changed.
 pub const APPLIED_HASH: &str = "k3k.io/applied-hash";
+/// On the servers' StatefulSet: what they store in, if not each in a file of its own.
+pub const DATASTORE: &str = "k3k.io/datastore";
+/// On the servers' StatefulSet: the ID of the etcd that they keep. Where it is, no server begins another.
+pub const ETCD_CLUSTER: &str = "k3k.io/etcd-cluster";
 /// Annotation on pod templates: a hash of the configuration that the pod reads when it starts, so that a change
 /// replaces the pod.
 pub const CONFIG_HASH: &str = "k3k.io/config-hash";

@@ -1,7 +1,7 @@
 //! Events on Clusters, when something changes for their owners.
 
 use super::build::Site;
-use k3k_api::conditions::{self, EXPOSED, READY};
+use k3k_api::conditions::{self, ETCD_READY, EXPOSED, READY};
 use k3k_api::managers;
 use k3k_api::v1beta1::{ClusterStatus, GROUP, Phase, VERSION};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -23,18 +23,22 @@ impl Events {
     /// Tells what changed from one status to the next, if it concerns the owner. A lost event is not worth a retry:
     /// the status says the same.
     pub async fn transition(&self, site: &Site, before: &ClusterStatus, after: &ClusterStatus) {
-        let events = [event(before, after), exposure(before, after)];
-        let reference = ObjectReference {
-            api_version: Some(format!("{GROUP}/{VERSION}")),
-            kind: Some("Cluster".to_owned()),
-            name: Some(site.name.clone()),
-            namespace: Some(site.namespace.clone()),
-            uid: Some(site.uid.clone()),
-            ..ObjectReference::default()
-        };
+        let events = [event(before, after), exposure(before, after), etcd_event(before, after)];
         for event in events.into_iter().flatten() {
-            self.publish(&event, &reference).await;
+            self.publish(&event, &reference(site)).await;
         }
+    }
+
+    /// Tells that a member was taken out of the cluster's etcd.
+    pub async fn member_removed(&self, site: &Site, id: &str, why: &str) {
+        let event = Event {
+            type_: EventType::Normal,
+            reason: "EtcdMemberRemoved".to_owned(),
+            note: Some(format!("took member {id} out of etcd: {why}")),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        self.publish(&event, &reference(site)).await;
     }
 
     /// Tells of something. A lost event is not worth a retry.
@@ -42,6 +46,17 @@ impl Events {
         if let Err(error) = self.recorder.publish(event, about).await {
             tracing::warn!(kind = about.kind, name = about.name, namespace = about.namespace, %error, "cannot publish an event");
         }
+    }
+}
+
+fn reference(site: &Site) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(format!("{GROUP}/{VERSION}")),
+        kind: Some("Cluster".to_owned()),
+        name: Some(site.name.clone()),
+        namespace: Some(site.namespace.clone()),
+        uid: Some(site.uid.clone()),
+        ..ObjectReference::default()
     }
 }
 
@@ -89,6 +104,23 @@ fn exposure(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
     })
 }
 
+/// The event for a change of the servers' etcd: each time that it is well, or not for another reason.
+fn etcd_event(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
+    let new = conditions::find(&after.conditions, ETCD_READY)?;
+    if conditions::find(&before.conditions, ETCD_READY).is_some_and(|old| old.reason == new.reason) {
+        return None;
+    }
+    let is_planned =
+        new.status == "True" || matches!(new.reason.as_str(), "Starting" | "Joining" | "ScalingDown");
+    Some(Event {
+        type_: if is_planned { EventType::Normal } else { EventType::Warning },
+        reason: format!("Etcd{}", new.reason),
+        note: Some(new.message.chars().take(900).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +145,26 @@ mod tests {
         #[case] want: Option<(EventType, &str)>,
     ) {
         let event = event(&status(before.0, before.1), &status(after.0, after.1));
+        assert_eq!(event.as_ref().map(|event| (event.type_, event.reason.as_str())), want);
+    }
+
+    #[rstest]
+    #[case(None, ("False", "Joining"), Some((EventType::Normal, "EtcdJoining")))]
+    #[case(Some(("False", "Joining")), ("False", "Joining"), None)]
+    #[case(Some(("False", "Joining")), ("True", "Healthy"), Some((EventType::Normal, "EtcdHealthy")))]
+    #[case(Some(("True", "Healthy")), ("False", "QuorumLost"), Some((EventType::Warning, "EtcdQuorumLost")))]
+    fn transitions_of_etcd(
+        #[case] before: Option<(&str, &str)>,
+        #[case] after: (&str, &str),
+        #[case] want: Option<(EventType, &str)>,
+    ) {
+        let status = |condition: Option<(&str, &str)>| -> ClusterStatus {
+            let conditions: Vec<_> = condition.into_iter().map(|(status, reason)| {
+                json!({ "type": "EtcdReady", "status": status, "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z" })
+            }).collect();
+            serde_json::from_value(json!({ "conditions": conditions })).unwrap()
+        };
+        let event = etcd_event(&status(before), &status(Some(after)));
         assert_eq!(event.as_ref().map(|event| (event.type_, event.reason.as_str())), want);
     }
 }

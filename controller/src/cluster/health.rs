@@ -12,6 +12,7 @@ mod priority_classes;
 
 use super::Guarded;
 use super::build::Site;
+use super::build::certificates::Authorities;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use k3k_api::offered::Offered;
 use k3k_api::v1beta1::SyncConfig;
@@ -169,6 +170,11 @@ impl Registry {
     /// What is known of a cluster now.
     pub fn of(&self, uid: &str) -> Health {
         lock(&self.followed).get(uid).map(|entry| lock(&entry.health).clone()).unwrap_or_default()
+    }
+
+    /// The authorities of a cluster that is followed.
+    pub fn authorities(&self, uid: &str) -> Option<Arc<Authorities>> {
+        lock(&self.followed).get(uid).map(|entry| entry.target.authorities())
     }
 
     /// Stops following clusters that are not among `present`: somebody took their finalizer off.

@@ -5,6 +5,7 @@ pub mod build;
 pub mod caches;
 pub mod credentials;
 pub mod error;
+pub mod etcd;
 pub mod events;
 pub mod finalize;
 pub mod finalizer;

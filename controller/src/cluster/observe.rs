@@ -7,6 +7,7 @@ use super::build::capacity::{self, Resources};
 use super::build::mode::Nodes;
 use super::build::{Kind, Site, certificates, kubelet, nodes, policy};
 use super::error::Error;
+use super::plan::Servers;
 use super::pods;
 use super::status::{Below, Parts};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -76,6 +77,7 @@ pub async fn observe(
     site: &Site,
     cluster: &Cluster,
     namespace_labels: &BTreeMap<String, String>,
+    servers: &Servers,
 ) -> Result<Observed, Error> {
     let policy_name = namespace_labels.get(labels::POLICY_NAME).filter(|name| !name.is_empty()).cloned();
     let status = cluster.status.as_ref();
@@ -98,7 +100,7 @@ pub async fn observe(
         host_version,
         host_service_cidr,
         named_policy(context, policy_name.as_deref()),
-        live(context, site, cluster),
+        live(context, site, cluster, servers),
         named_secrets(context, site, cluster),
     )?;
     let in_force = namespace_labels.get(labels::POLICY_IN_FORCE);
@@ -144,7 +146,7 @@ pub fn parts(context: &Context, site: &Site, spec: &ClusterSpec) -> Parts {
         Nodes::Outside => Below::Nothing,
     };
     let server = judge(component::SERVER, Kind::StatefulSet, names.server(), 1);
-    Parts { server, below, health: context.health.of(&site.uid) }
+    Parts { server, below, health: context.health.of(&site.uid), etcd: None }
 }
 
 async fn named_policy(context: &Context, name: Option<&str>) -> Result<Option<VirtualClusterPolicy>, Error> {
@@ -190,7 +192,7 @@ pub fn is_usable(node: &Node) -> bool {
 }
 
 /// The cluster's objects. What is not cached is asked for: it may exist and be somebody else's.
-async fn live(context: &Context, site: &Site, cluster: &Cluster) -> Result<Live, Error> {
+async fn live(context: &Context, site: &Site, cluster: &Cluster, servers: &Servers) -> Result<Live, Error> {
     let names = site.names();
     let mut wanted = vec![
         (Kind::Secret, names.certificates()),
@@ -219,6 +221,9 @@ async fn live(context: &Context, site: &Site, cluster: &Cluster) -> Result<Live,
     }
     if cluster.spec.mirror_host_nodes() {
         wanted.push((Kind::ConfigMap, names.nodes()));
+    }
+    if servers.etcd {
+        wanted.push((Kind::PodDisruptionBudget, names.server()));
     }
     let read = wanted.into_iter().map(|(kind, name)| async move {
         let object = match context.caches.owned(site, kind, &name) {

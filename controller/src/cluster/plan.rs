@@ -6,7 +6,8 @@ use super::apply::Live;
 use super::build::exposure::{self, Exposure, Wanted};
 use super::build::mode::Nodes;
 use super::build::{
-    Kind, Manifest, Site, agent, config, hash, ingress, kubeconfig, kubelet, nodes, policy, server, service,
+    Kind, Manifest, Site, agent, config, disruption, hash, ingress, kubeconfig, kubelet, nodes, policy,
+    server, service,
 };
 use super::credentials::Credentials;
 use super::error::Error;
@@ -17,11 +18,35 @@ use jiff::Timestamp;
 use k3k_api::v1beta1::ClusterSpec;
 use std::net::IpAddr;
 
+/// The servers of a cluster, as they shall be now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Servers {
+    /// How many.
+    pub replicas: u32,
+    /// They keep an etcd, not a file of one server's.
+    pub etcd: bool,
+    /// The etcd that was begun. From then on no server begins another, whatever is on its disk.
+    pub cluster_id: Option<String>,
+}
+
+impl Servers {
+    /// One, which stores in a file of its own.
+    pub fn single() -> Self {
+        Self { replicas: 1, etcd: false, cluster_id: None }
+    }
+
+    /// Whether the first of them may begin an etcd.
+    pub fn may_begin(&self) -> bool {
+        self.etcd && self.cluster_id.is_none() && self.replicas <= 1
+    }
+}
+
 /// What does not depend on addresses.
-pub fn foundation(site: &Site, spec: &ClusterSpec) -> Vec<Manifest> {
+pub fn foundation(site: &Site, spec: &ClusterSpec, servers: &Servers) -> Vec<Manifest> {
     let wanted = Wanted::of(spec);
     let expose = spec.expose.clone().unwrap_or_default();
-    let mut foundation = vec![service::api(site, &wanted, &expose.annotations), service::headless(site)];
+    let mut foundation =
+        vec![service::api(site, &wanted, &expose.annotations, servers), service::headless(site)];
     if Nodes::of(spec.mode()).are_shown() {
         foundation.extend([
             service::kubelet(site),
@@ -33,6 +58,7 @@ pub fn foundation(site: &Site, spec: &ClusterSpec) -> Vec<Manifest> {
     if let (Wanted::Ingress(names), Some(ingress)) = (&wanted, &expose.ingress) {
         foundation.push(ingress::api(site, ingress, names));
     }
+    foundation.extend(servers.etcd.then(|| disruption::budget(site, servers.replicas)));
     foundation
 }
 
@@ -128,6 +154,8 @@ pub struct Inputs<'a> {
     pub images: &'a Images,
     /// Pods of the virtual kubelet.
     pub kubelet_replicas: u16,
+    /// The servers.
+    pub servers: &'a Servers,
     /// Now, for certificates that are about to expire.
     pub now: Timestamp,
 }
@@ -135,12 +163,17 @@ pub struct Inputs<'a> {
 /// Configurations and what runs with them.
 pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
     let Inputs { site, spec, accepted, observed, addresses, credentials, .. } = *inputs;
+    let authorities = &credentials.authorities;
     let names = site.names();
     let dns_in_host = addresses.shown.map(|shown| shown.dns.to_string());
     let cluster_dns = spec.cluster_dns.clone().or(dns_in_host).or_else(|| accepted.cluster_dns.clone());
     let cluster_dns = cluster_dns.unwrap_or_default();
-    let tls_sans =
+    let mut tls_sans =
         config::tls_sans(site, &spec.tls_sans, &accepted.server_arguments, &addresses.api.to_string());
+    if inputs.servers.etcd {
+        // etcd's members show these names to one another.
+        tls_sans.insert(0, format!("*.{}", service::headless_domain(site)));
+    }
 
     let server_config = config::server(&config::Inputs {
         nodes: Nodes::of(spec.mode()),
@@ -151,9 +184,21 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         token: &credentials.token,
         arguments: &accepted.server_arguments,
     });
-    let config_secret = config::secret(site, &server_config)
-        .map_err(|error| build(Kind::Secret, &names.init_server_config(), &error))?;
-    let config_hash = hash(config_secret.object["data"].to_string().as_bytes());
+    let secret = |config: &config::ServerConfig| {
+        config::secret(site, config).map_err(|error| build(Kind::Secret, &names.init_server_config(), &error))
+    };
+    let (config_secret, config_hash) = if inputs.servers.etcd {
+        let token = config::full_token(&credentials.token, authorities.server.certificate_pem());
+        let joining = secret(&server_config.clone().joining(&addresses.endpoint(), token))?;
+        // To have begun is no reason to start anew.
+        let config_hash = hash(joining.object["data"].to_string().as_bytes());
+        let begins = inputs.servers.may_begin();
+        (if begins { secret(&server_config.beginning())? } else { joining }, config_hash)
+    } else {
+        let config_secret = secret(&server_config)?;
+        let config_hash = hash(config_secret.object["data"].to_string().as_bytes());
+        (config_secret, config_hash)
+    };
 
     let (endpoint, tls_server_name) = match inputs.exposure {
         Exposure::At { host, port, .. } => {
@@ -163,7 +208,6 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         }
         Exposure::Inside | Exposure::Pending { .. } => (addresses.endpoint(), None),
     };
-    let authorities = &credentials.authorities;
     let kubeconfig = kubeconfig::Inputs {
         endpoint: &endpoint,
         tls_server_name: tls_server_name.as_deref(),
@@ -182,6 +226,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
             version: &accepted.version,
             arguments: &accepted.server_arguments.command_line,
             config_hash: &config_hash,
+            servers: inputs.servers,
         },
     );
     let mut workload = Workload {

@@ -9,7 +9,8 @@ use k3k_api::told_policy::ToldPolicy;
 use k3k_api::v1beta1::VirtualClusterPolicySpec;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 fn site() -> Site {
     Site { name: "dev".into(), namespace: "k3k-dev".into(), uid: "11111111-2222".into() }
@@ -41,8 +42,10 @@ fn observed() -> Observed {
 }
 
 fn credentials() -> Credentials {
+    // One set, because what is planned depends on it.
+    static DATA: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| generate("dev").unwrap());
     Credentials {
-        authorities: Authorities::read(&generate("dev").unwrap()).unwrap(),
+        authorities: Authorities::read(&DATA).unwrap(),
         token: "0123456789abcdef0123456789abcdef".into(),
     }
 }
@@ -61,6 +64,14 @@ fn plan(spec: &ClusterSpec, observed: &Observed) -> Workload {
 }
 
 fn exposed(spec: &ClusterSpec, observed: &Observed, exposure: &Exposure) -> Workload {
+    planned(spec, observed, exposure, &Servers::single())
+}
+
+fn plan_servers(spec: &ClusterSpec, observed: &Observed, servers: &Servers) -> Workload {
+    planned(spec, observed, &Exposure::Inside, servers)
+}
+
+fn planned(spec: &ClusterSpec, observed: &Observed, exposure: &Exposure, servers: &Servers) -> Workload {
     let accepted = validate::cluster(&site(), spec, None, observed).unwrap();
     let nodes = Nodes::of(spec.mode());
     workload(&Inputs {
@@ -73,9 +84,49 @@ fn exposed(spec: &ClusterSpec, observed: &Observed, exposure: &Exposure) -> Work
         credentials: &credentials(),
         images: &Images::default(),
         kubelet_replicas: 2,
+        servers,
         now: Timestamp::now(),
     })
     .unwrap()
+}
+
+/// Three servers, of an etcd that was begun or not.
+fn several(cluster_id: Option<&str>) -> Servers {
+    let replicas = if cluster_id.is_some() { 3 } else { 1 };
+    Servers { replicas, etcd: true, cluster_id: cluster_id.map(str::to_owned) }
+}
+
+#[test]
+fn workload_of_several_servers() {
+    let spec = spec(json!({ "servers": 3 }));
+    let workload = plan_servers(&spec, &observed(), &several(Some("00c0ffee")));
+    let mut set = workload.runners[0].object.clone();
+    // The token has the hash of an authority that is another each time.
+    set["spec"]["template"]["metadata"]["annotations"] = json!({});
+    assert_json_snapshot!("statefulset_of_several_servers", set);
+    let foundation = foundation(&site(), &spec, &several(Some("00c0ffee")));
+    assert_eq!(foundation[0].object["spec"]["publishNotReadyAddresses"], false);
+    let budget = foundation.iter().find(|manifest| manifest.kind == Kind::PodDisruptionBudget).unwrap();
+    assert_eq!(budget.object["spec"]["maxUnavailable"], 1);
+}
+
+#[test]
+fn only_the_first_server_begins_and_only_once() {
+    let spec = spec(json!({ "servers": 3 }));
+    let config = |servers: &Servers| {
+        let workload = plan_servers(&spec, &observed(), servers);
+        let template = workload.runners[0].object["spec"]["template"].to_string();
+        (text(&workload.configuration, "k3k-dev-init-server-config", "config.yaml"), template)
+    };
+    let (first, template) = config(&several(None));
+    assert!(first.contains("cluster-init: true") && !first.contains("server:"), "{first}");
+    let begun = several(Some("00c0ffee"));
+    let (later, later_template) = config(&begun);
+    assert!(!later.contains("cluster-init") && later.contains("server: https://10.43.0.5"), "{later}");
+    assert_eq!(template, later_template, "to have begun starts nobody anew");
+    // More than one server: somebody has begun, even if it is not known any more what.
+    let (unknown, _) = config(&Servers { cluster_id: None, ..begun });
+    assert!(!unknown.contains("cluster-init"), "{unknown}");
 }
 
 fn text(manifests: &[Manifest], name: &str, key: &str) -> String {
@@ -85,7 +136,7 @@ fn text(manifests: &[Manifest], name: &str, key: &str) -> String {
 
 #[test]
 fn foundation_of_a_plain_cluster() {
-    for manifest in foundation(&site(), &ClusterSpec::default()) {
+    for manifest in foundation(&site(), &ClusterSpec::default(), &Servers::single()) {
         let name = format!("{}_{}", manifest.kind, manifest.name).to_lowercase();
         assert_json_snapshot!(name, manifest.object);
     }
@@ -206,7 +257,7 @@ fn everything_that_a_spec_can_say_about_servers() {
         "server_config_of_a_full_spec",
         text(&workload.configuration, "k3k-dev-init-server-config", "config.yaml")
     );
-    assert_json_snapshot!("service_node_port", foundation(&site(), &spec)[0].object);
+    assert_json_snapshot!("service_node_port", foundation(&site(), &spec, &Servers::single())[0].object);
 }
 
 #[test]
@@ -307,7 +358,7 @@ fn an_ingress_is_made_for_each_name_and_goes_when_it_is_not_wanted() {
         "tlsSANs": ["10.0.0.1", "*.example", "dev.example"],
         "expose": { "ingress": { "ingressClassName": "nginx", "annotations": { "a": "b" } } },
     }));
-    let made = foundation(&site(), &wanting);
+    let made = foundation(&site(), &wanting, &Servers::single());
     let ingress = made.iter().find(|manifest| manifest.kind == Kind::Ingress).unwrap();
     assert_json_snapshot!("ingress", ingress.object);
     assert_eq!(unwanted(&site(), &wanting), None);
@@ -318,7 +369,7 @@ fn an_ingress_is_made_for_each_name_and_goes_when_it_is_not_wanted() {
 #[test]
 fn the_service_is_at_its_port_inside_whatever_it_is_outside() {
     let ports = |expose: Value| {
-        let made = foundation(&site(), &spec(json!({ "expose": expose })));
+        let made = foundation(&site(), &spec(json!({ "expose": expose })), &Servers::single());
         let spec = &made[0].object["spec"];
         let ports = spec["ports"].as_array().unwrap().iter();
         let ports: Vec<String> = ports.map(|port| format!("{} {}", port["port"], port["nodePort"])).collect();
@@ -359,7 +410,8 @@ fn with_any_hash(runner: &Manifest) -> Value {
 #[test]
 fn a_virtual_cluster() {
     let spec = virtual_spec(&json!({}));
-    let names: Vec<String> = foundation(&site(), &spec).into_iter().map(|manifest| manifest.name).collect();
+    let names: Vec<String> =
+        foundation(&site(), &spec, &Servers::single()).into_iter().map(|manifest| manifest.name).collect();
     assert_eq!(names, ["k3k-dev-service", "k3k-dev-service-headless"]);
     let workload = plan(&spec, &observed());
     for manifest in &workload.runners {

@@ -110,6 +110,12 @@ pub fn signature(pods: &[Arc<Pod>]) -> String {
     text
 }
 
+/// Whether the pod is ready.
+pub fn is_ready(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none()
+        && pod.status.as_ref().is_some_and(|status| is_true(status, "Ready"))
+}
+
 fn one(pod: &Pod) -> Judgement {
     let name = pod.name_any();
     let Some(status) = &pod.status else {

@@ -5,9 +5,10 @@ use super::build::mode::Nodes;
 use super::build::{Kind, Site, kubelet};
 use super::error::Error;
 use super::health::{Members, Target};
-use super::status::{self, Settled};
+use super::plan::Servers;
+use super::status::{self, Parts, Settled};
 use super::{
-    Context, Guarded, apply, credentials, finalize, finalizer, memory, namespace, observe, plan, pods,
+    Context, Guarded, apply, credentials, etcd, finalize, finalizer, memory, namespace, observe, plan, pods,
     validate,
 };
 use jiff::Timestamp;
@@ -58,11 +59,17 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
     if is_settled && !has_all {
         context.memory.forget(&site);
     }
-    let fingerprint = memory::fingerprint(context, &site, cluster);
+    let etcd = match etcd::step(context, &site, cluster).await {
+        Ok(etcd) => etcd,
+        Err(error) => {
+            return report(context, &site, &before, generation, error).await.map(|()| Action::await_change());
+        }
+    };
+    let fingerprint = memory::fingerprint(context, &site, cluster, &etcd.servers);
     let settled = match context.memory.recall(&site, fingerprint) {
         Some(settled) => Ok(settled),
         // Remembered from the look itself: what is recalled does not become younger.
-        None => provision(context, &site, cluster)
+        None => provision(context, &site, cluster, &etcd.servers)
             .await
             .inspect(|settled| context.memory.remember(&site, fingerprint, settled)),
     };
@@ -72,10 +79,12 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
             if Nodes::of(cluster.spec.mode()).are_pods() {
                 context.health.members_are(&site.uid, members(context, &site, cluster));
             }
-            let parts = observe::parts(context, &site, &cluster.spec);
+            let again = etcd.again;
+            let parts = Parts { etcd: Some(etcd), ..observe::parts(context, &site, &cluster.spec) };
             let after = status::settled(&before, generation, &settled, &parts, Timestamp::now());
             status::publish(context, &site, &before, &after).await?;
-            Ok(Action::requeue(if is_settled || has_all { memory::RESYNC } else { status::SETTLING }))
+            let look = if is_settled || has_all { memory::RESYNC } else { status::SETTLING };
+            Ok(Action::requeue(again.map_or(look, |again| again.min(look))))
         }
         Err(error) => {
             context.memory.forget(&site);
@@ -118,16 +127,21 @@ fn has_all_kubelets(context: &Context, site: &Site, cluster: &Cluster) -> bool {
     deployment.and_then(|found| kubelet::present_replicas(&found)) == Some(context.kubelet_replicas)
 }
 
-async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<Settled, Error> {
+async fn provision(
+    context: &Context,
+    site: &Site,
+    cluster: &Cluster,
+    servers: &Servers,
+) -> Result<Settled, Error> {
     let (client, spec) = (&context.client, &cluster.spec);
     // From here on the webhook judges the namespace's pods, and a deletion waits for us.
     let (labels, ()) =
         tokio::try_join!(namespace::claim(context, site), finalizer::add(context, site, cluster))?;
-    let observed = observe::observe(context, site, cluster, &labels).await?;
+    let observed = observe::observe(context, site, cluster, &labels, servers).await?;
     let accepted = validate::cluster(site, spec, cluster.status.as_ref(), &observed)?;
     let (credentials, live) = tokio::try_join!(
         credentials::ensure(client, site, &observed, &accepted),
-        apply::all(client, site, &observed.live, plan::foundation(site, spec)),
+        apply::all(client, site, &observed.live, plan::foundation(site, spec, servers)),
     )?;
     let nodes = Nodes::of(spec.mode());
     let addresses = plan::Addresses::read(site, nodes, &live)?;
@@ -151,6 +165,7 @@ async fn provision(context: &Context, site: &Site, cluster: &Cluster) -> Result<
         exposure: &exposure,
         credentials: &credentials,
         images: &context.images,
+        servers,
         kubelet_replicas: kubelet::replicas(context.kubelet_replicas, present, settled),
         now: Timestamp::now(),
     })?;

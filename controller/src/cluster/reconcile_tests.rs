@@ -176,13 +176,13 @@ async fn a_new_cluster_gets_everything_at_once_and_in_order() {
 
 #[tokio::test]
 async fn a_bad_spec_is_told_and_not_tried_again() {
-    let object = cluster(&json!({}), &json!({ "servers": 3 }));
+    let object = cluster(&json!({}), &json!({ "serverArgs": ["--token=mine"] }));
     let (outcome, host) = once(object, Vec::new()).await;
     assert_eq!(outcome.unwrap(), Action::await_change());
     let written: Vec<&String> = host.calls.iter().filter(|call| !call.starts_with("GET")).collect();
     // Label, finalizer, status and an event.
     assert_eq!(written.len(), 4, "{written:#?}");
-    assert_eq!(host.objects[CLUSTER]["status"]["conditions"][0]["reason"], "NotSupported");
+    assert_eq!(host.objects[CLUSTER]["status"]["conditions"][0]["reason"], "ValidationFailed");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use super::Context;
 use super::build::exposure::{self, Exposure};
 use super::build::{Site, kubelet};
 use super::error::Error;
+use super::etcd;
 use super::health::{Health, Report};
 use super::observe::Observed;
 use super::plan::Workload;
@@ -11,7 +12,8 @@ use super::pods::{self, Judgement};
 use super::validate::Accepted;
 use jiff::Timestamp;
 use k3k_api::conditions::{
-    self, AGENTS_READY, API_READY, EXPOSED, NODE_READY, READY, SERVER_READY, Status, exposed_reason, reason,
+    self, AGENTS_READY, API_READY, ETCD_READY, EXPOSED, NODE_READY, READY, SERVER_READY, Status,
+    exposed_reason, reason,
 };
 use k3k_api::managers;
 use k3k_api::v1beta1::{
@@ -34,6 +36,8 @@ pub struct Parts {
     pub below: Below,
     /// What its API says.
     pub health: Health,
+    /// What the servers' etcd says.
+    pub etcd: Option<etcd::Outcome>,
 }
 
 /// The pods, besides the servers', by which a cluster has nodes.
@@ -121,7 +125,7 @@ pub fn settled(
     parts: &Parts,
     now: Timestamp,
 ) -> ClusterStatus {
-    let Parts { server, below, health } = parts;
+    let Parts { server, below, health, etcd } = parts;
     // What the nested API said last does not hold while its server cannot be running, nor does a node's word while
     // its kubelet cannot.
     let api = if health.api.ok && !server.may_run() { Told::pods(server) } else { Told::report(&health.api) };
@@ -141,6 +145,9 @@ pub fn settled(
     if let Below::Agents(agents) = below {
         told.push((AGENTS_READY, Told::pods(agents)));
     }
+    if let Some(report) = etcd.as_ref().and_then(|etcd| etcd.report.as_ref()) {
+        told.push((ETCD_READY, Told::report(report)));
+    }
     told.extend([(NODE_READY, node), (READY, summary)]);
     let mut conditions = merged(before, generation, told, now);
     match exposed(settled) {
@@ -151,6 +158,7 @@ pub fn settled(
         phase,
         observed_generation: generation,
         conditions,
+        etcd: etcd.as_ref().and_then(|etcd| etcd.status.clone()),
         kubelet_port: before.kubelet_port,
         ..settled.facts.clone()
     }

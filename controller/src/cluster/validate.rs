@@ -6,7 +6,7 @@ mod ranges;
 use super::build::arguments::{self, ServerArguments};
 use super::build::exposure::Wanted;
 use super::build::mode::Nodes;
-use super::build::{Kind, Site, agent, certificates, secret_data, token};
+use super::build::{Kind, Site, agent, certificates, secret_data, server, token};
 use super::error::Error;
 use super::observe::Observed;
 use k3k_api::v1beta1::policy::ClustersPerNamespace;
@@ -57,6 +57,7 @@ pub fn cluster(
         privilege::unneeded(spec)?;
     }
     persistence(site, spec, observed)?;
+    servers(site, spec, observed)?;
     if let Wanted::Ingress(names) = Wanted::of(spec)
         && names.is_empty()
     {
@@ -167,8 +168,25 @@ fn supported(spec: &ClusterSpec) -> Result<(), Error> {
             "this version runs clusters of the modes shared and virtual, not yet hcp".into(),
         );
     }
-    if spec.servers() > 1 {
-        return refuse("spec.servers", format!("this version runs one server, not yet {}", spec.servers()));
+    if spec.servers() > 1 && !Nodes::of(spec.mode()).are_shown() {
+        return refuse(
+            "spec.servers",
+            format!(
+                "this version runs several servers in mode shared only, not yet {} in mode {}",
+                spec.servers(),
+                spec.mode()
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// A single server stores in a file. To become one of several it must start anew with what it has stored.
+fn servers(site: &Site, spec: &ClusterSpec, observed: &Observed) -> Result<(), Error> {
+    let Some(set) = observed.live.get(Kind::StatefulSet, &site.names().server()) else { return Ok(()) };
+    if spec.servers() > 1 && spec.persistence() == Storage::Ephemeral && !server::has_etcd(set) {
+        let message = "a single server with spec.persistence.type ephemeral would lose everything when it starts anew to be joined by others; make a new cluster with as many servers as it shall have";
+        return Err(invalid("spec.servers", message));
     }
     Ok(())
 }

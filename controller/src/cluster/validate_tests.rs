@@ -52,7 +52,7 @@ fn check(name: &str, spec: Value) -> Result<Accepted, Error> {
 #[case("dev", json!({ "mode": "virtual", "securityContext": { "capabilities": { "drop": ["ALL"] } } }), "spec.securityContext.capabilities.drop: ")]
 #[case("dev", json!({ "mode": "virtual", "podSecurityContext": { "runAsUser": 1000 } }), "spec.podSecurityContext.runAsUser: ")]
 #[case("dev", json!({ "mode": "hcp" }), "spec.mode: this version runs clusters of the modes shared and virtual, not yet hcp")]
-#[case("dev", json!({ "servers": 3 }), "spec.servers: this version runs one server, not yet 3")]
+#[case("dev", json!({ "mode": "virtual", "servers": 3 }), "spec.servers: this version runs several servers in mode shared only, not yet 3 in mode virtual")]
 #[case("dev", json!({ "expose": { "ingress": {} } }), "spec.expose.ingress: ")]
 #[case("dev", json!({ "expose": { "ingress": {} }, "tlsSANs": ["10.0.0.1"] }), "spec.expose.ingress: ")]
 #[case("dev", json!({ "customCAs": { "enabled": true, "sources": { "serverCA": { "secretName": "a" }, "clientCA": { "secretName": "a" },

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/spf13/pflag"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
@@ -12,7 +13,7 @@ import (
 
 func controllerArgs(c *cluster) []string {
 	p, kubeconfig := c.pki, c.credentials("controller")
-	args := append(loopbackArgs(p, kubeconfig),
+	args := append(loopbackArgs(c, kubeconfig),
 		"--allocate-node-cidrs=true", "--cluster-cidr="+c.podCIDR, "--service-cluster-ip-range="+c.serviceCIDR,
 		"--service-account-private-key-file="+p.key("service"), "--root-ca-file="+p.crt("server-ca"), "--use-service-account-credentials=true",
 		"--cluster-signing-kube-apiserver-client-cert-file="+p.crt("client-ca"), "--cluster-signing-kube-apiserver-client-key-file="+p.key("client-ca"),
@@ -25,15 +26,16 @@ func controllerArgs(c *cluster) []string {
 }
 
 func schedulerArgs(c *cluster) []string {
-	return append(loopbackArgs(c.pki, c.credentials("scheduler")), flagsOf(c.settings["kube-scheduler-arg"])...)
+	return append(loopbackArgs(c, c.credentials("scheduler")), flagsOf(c.settings["kube-scheduler-arg"])...)
 }
 
-// loopbackArgs are common to both: who they are, where they serve their health, and that they are the only ones.
-func loopbackArgs(p *pki, kubeconfig string) []string {
+// loopbackArgs are common to both: who they are, where they serve their health, and whether they may be the only ones.
+func loopbackArgs(c *cluster, kubeconfig string) []string {
+	p := c.pki
 	return []string{
 		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 		"--bind-address=127.0.0.1", "--tls-cert-file=" + p.crt("serving-local"), "--tls-private-key-file=" + p.key("serving-local"),
-		"--leader-elect=false", "--profiling=false",
+		"--leader-elect=" + strconv.FormatBool(c.datastore.embedded), "--profiling=false",
 	}
 }
 

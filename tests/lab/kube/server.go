@@ -9,8 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -34,6 +37,8 @@ type cluster struct {
 	pki                               *pki
 	passwords                         passwords
 	datastore                         *datastore
+	server                            *otherServer                    // whom we join
+	members                           atomic.Pointer[clientv3.Client] // of our own etcd, once it is being started
 }
 
 func (c *cluster) credentials(of string) string {
@@ -89,10 +94,15 @@ func newCluster(s settings) (*cluster, error) {
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + c.domain,
 		"localhost", "127.0.0.1", "::1", first, c.nodeName, c.nodeIP, c.advertise,
 	}, s["tls-san"]...)
-	if c.pki, err = loadOrCreatePKI(filepath.Join(c.dir, "tls"), sans); err != nil {
+	if c.datastore, err = prepareDatastore(s, c.dir, c.nodeName, c.nodeIP); err != nil {
 		return nil, err
 	}
-	if c.datastore, err = prepareDatastore(s, c.dir, c.nodeIP); err != nil {
+	if c.datastore.joins {
+		if err := c.join(); err != nil {
+			return nil, err
+		}
+	}
+	if c.pki, err = loadOrCreatePKI(filepath.Join(c.dir, "tls"), sans); err != nil {
 		return nil, err
 	}
 	if c.passwords, err = settlePasswords(s, c.dir, c.pki.server); err != nil {
@@ -120,7 +130,24 @@ func (c *cluster) writeCredentials() error {
 	return c.pki.writeKubeconfig(c.settings.get("write-kubeconfig", defaultKubeconfig), c.local(), "client-admin", os.FileMode(mode))
 }
 
-// reset is --cluster-reset. The only member's address is not checked by etcd, so that there is nothing to rewrite.
+// join takes over what all servers have in common from one that is there.
+func (c *cluster) join() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	token, err := c.settings.secret("token")
+	if err != nil {
+		return err
+	}
+	if c.server, err = meet(ctx, strings.TrimRight(c.settings.get("server", ""), "/"), token); err != nil {
+		return fmt.Errorf("starting kubernetes: preparing server: failed to validate token: %w", err)
+	}
+	if err := c.server.takeOver(ctx, c.dir); err != nil {
+		return fmt.Errorf("starting kubernetes: preparing server: failed to get CA certs: %w", err)
+	}
+	return c.server.compare(ctx, c.told())
+}
+
+// reset is --cluster-reset: it leaves one member, with the address of today, and ends.
 func (c *cluster) reset() error {
 	flag := filepath.Join(c.dir, "db/reset-flag")
 	if exists(flag) {
@@ -129,7 +156,12 @@ func (c *cluster) reset() error {
 	if err := os.WriteFile(flag, nil, 0o600); err != nil {
 		return err
 	}
-	info("Managed etcd cluster membership has been reset, restart without --cluster-reset flag now.")
+	if c.datastore.embedded {
+		if err := c.datastore.reset(genericapiserver.SetupSignalContext(), c.pki); err != nil {
+			return err
+		}
+	}
+	info("Managed etcd cluster membership has been reset, restart without --cluster-reset flag now. Backup and delete ${datadir}/server/db on each peer etcd server and rejoin the nodes")
 	return nil
 }
 
@@ -151,7 +183,7 @@ func (c *cluster) run() error {
 	go func() {
 		defer close(stopped)
 		defer c.datastore.close()
-		err := c.datastore.start(ctx, c.pki)
+		err := c.datastore.start(ctx, c)
 		if err == nil {
 			err = runAPIServer(ctx, apiServerArgs(c), front.forAPIServer(), s.wrap)
 		}

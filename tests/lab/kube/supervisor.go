@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -8,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -38,6 +41,9 @@ func (s *supervisor) wrap(next http.Handler) http.Handler {
 		"/v1-k3s/client-kube-proxy.crt":     s.only(agents, s.sharedCertificate("client-kube-proxy", "system:kube-proxy")),
 		"/v1-k3s/client-k3s-controller.crt": s.only(agents, s.sharedCertificate("client-k3s-controller", "system:k3s-controller")),
 		"/v1-k3s/server-bootstrap":          s.only([]string{serverGroup}, s.bootstrap),
+	}
+	if s.datastore.embedded {
+		paths["/db/info"] = s.only([]string{serverGroup}, s.dbInfo)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if ours, ok := paths[r.URL.Path]; ok {
@@ -81,11 +87,15 @@ func (s *supervisor) apiServers(w http.ResponseWriter, _ *http.Request, _ *calle
 
 // config answers with the fields of k3s' internal configuration that agents and joining servers read; names are those of its Go fields.
 func (s *supervisor) config(w http.ResponseWriter, _ *http.Request, _ *caller) {
+	answer(w, s.cluster.told())
+}
+
+func (s *cluster) told() map[string]any {
 	disables := map[string]bool{}
 	for _, name := range s.settings["disable"] {
 		disables[name] = true
 	}
-	answer(w, map[string]any{
+	return map[string]any{
 		"ClusterInit": s.settings.on("cluster-init"), "ClusterReset": false, "JoinURL": "", "ServerNodeName": s.nodeName,
 		"ClusterDNS": s.dns, "ClusterDNSs": []string{s.dns}, "ClusterDomain": s.domain,
 		"ClusterIPRange": ipNet(s.podCIDR), "ServiceIPRange": ipNet(s.serviceCIDR),
@@ -94,7 +104,7 @@ func (s *supervisor) config(w http.ResponseWriter, _ *http.Request, _ *caller) {
 		"EgressSelectorMode": s.settings.get("egress-selector-mode", "agent"), "FlannelBackend": s.settings.get("flannel-backend", "vxlan"),
 		"HTTPSPort": s.port, "SupervisorPort": s.port, "APIServerPort": s.port, "AdvertiseIP": s.advertise, "SANs": s.settings["tls-san"],
 		"DataDir": s.dir,
-	})
+	}
 }
 
 // ipNet is a range as Go encodes it: the mask in base64.
@@ -113,13 +123,8 @@ func (s *supervisor) bootstrap(w http.ResponseWriter, _ *http.Request, _ *caller
 		return
 	}
 	body := map[string]any{}
-	for key, name := range map[string]string{
-		"ServerCA": "server-ca.crt", "ServerCAKey": "server-ca.key", "ClientCA": "client-ca.crt", "ClientCAKey": "client-ca.key",
-		"RequestHeaderCA": "request-header-ca.crt", "RequestHeaderCAKey": "request-header-ca.key", "ServiceKey": "service.key",
-		"ETCDServerCA": "etcd/server-ca.crt", "ETCDServerCAKey": "etcd/server-ca.key",
-		"ETCDPeerCA": "etcd/peer-ca.crt", "ETCDPeerCAKey": "etcd/peer-ca.key", "PasswdFile": "../cred/passwd",
-	} {
-		path := s.pki.path(name)
+	for key, name := range bootstrapFiles {
+		path := filepath.Join(s.dir, name)
 		info, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -132,6 +137,32 @@ func (s *supervisor) bootstrap(w http.ResponseWriter, _ *http.Request, _ *caller
 		body[key] = map[string]string{"Timestamp": info.ModTime().Format(time.RFC3339), "Content": base64Of(file)}
 	}
 	answer(w, body)
+}
+
+// A dbInfo is what is told of the members of etcd.
+type dbInfo struct {
+	Members []*etcdserverpb.Member `json:"members"`
+}
+
+// dbInfo answers with the members of etcd, which a joining server needs.
+func (s *supervisor) dbInfo(w http.ResponseWriter, r *http.Request, _ *caller) {
+	if r.Method != http.MethodGet {
+		refuse(w, http.StatusMethodNotAllowed, "method not allowed")
+		return
+	}
+	client := s.members.Load()
+	if client == nil {
+		refuse(w, http.StatusInternalServerError, "failed to get etcd MemberList: etcd has not been started")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	all, err := client.MemberList(ctx)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, "failed to get etcd MemberList: "+err.Error())
+		return
+	}
+	answer(w, dbInfo{all.Members})
 }
 
 func base64Of(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

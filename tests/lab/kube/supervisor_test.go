@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -19,11 +20,13 @@ import (
 
 func testSupervisor(t *testing.T, embedded bool) *supervisor {
 	t.Helper()
-	p, err := loadOrCreatePKI(t.TempDir(), []string{"127.0.0.1"})
+	dir := t.TempDir()
+	p, err := loadOrCreatePKI(filepath.Join(dir, "tls"), []string{"127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &supervisor{cluster: &cluster{
+		dir:      dir,
 		settings: settings{"disable-agent": {"true"}}, pki: p, passwords: passwords{"secret", "secret"}, datastore: &datastore{embedded: embedded},
 		nodeName: "server-0", advertise: "192.0.2.1", port: 6443, podCIDR: "10.42.0.0/16", serviceCIDR: "10.43.0.0/16", dns: "10.43.0.10", domain: "cluster.local",
 	}}

@@ -29,7 +29,7 @@ fn target(server: &ApiServer, authority: impl Fn() -> Result<Authority>) -> Resu
         &site(),
         Nodes::Shown,
         &addresses,
-        Authorities { server: authority()?, client: authority()? },
+        Authorities { server: authority()?, client: authority()?, etcd: authority()? },
     ))
 }
 

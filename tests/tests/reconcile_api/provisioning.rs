@@ -198,13 +198,16 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         },
         images: &Images { pull_secrets: vec!["pull".into()], ..Images::default() },
         kubelet_replicas: 2,
+        servers: &plan::Servers::single(),
         now: jiff::Timestamp::now(),
     })?;
-    let mut manifests = plan::foundation(&site, &spec);
+    let mut manifests = plan::foundation(&site, &spec, &plan::Servers::single());
     let ingress = json!({ "ingress": { "ingressClassName": "nginx", "annotations": { "a": "b" } } });
     let by_name = ClusterSpec { expose: Some(serde_json::from_value(ingress)?), ..spec };
     manifests.extend(
-        plan::foundation(&site, &by_name).into_iter().filter(|manifest| manifest.kind == Kind::Ingress),
+        plan::foundation(&site, &by_name, &plan::Servers::single())
+            .into_iter()
+            .filter(|manifest| manifest.kind == Kind::Ingress),
     );
     manifests.extend([certificates::secret(&site, &authorities), token::secret(&site, "token")]);
     manifests.extend(workload.configuration);

@@ -96,6 +96,10 @@ pub struct ClusterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
+    /// The etcd that several servers keep together. From when it was begun, no server ever begins another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdStatus>,
+
     /// URL of the API that the kubeconfig uses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -103,6 +107,40 @@ pub struct ClusterStatus {
     /// Version of K3s in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+}
+
+/// The etcd of several servers.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct EtcdStatus {
+    /// Its ID, in hexadecimal digits.
+    #[serde(rename = "clusterID")]
+    pub cluster_id: String,
+
+    /// Its members, as a majority saw them last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<EtcdMember>,
+}
+
+/// A member of the etcd of several servers.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct EtcdMember {
+    /// Name of its pod. Empty before it was started for the first time.
+    #[serde(default)]
+    pub server: String,
+
+    /// Its ID, in hexadecimal digits.
+    #[serde(rename = "id")]
+    pub id: String,
+
+    /// UID of what holds its data: of the claim, or of the pod where the data go with that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+
+    /// It has no vote yet: it learns what the others know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learner: bool,
 }
 
 /// What a policy imposes on a cluster.

@@ -26,6 +26,8 @@ pub struct Authorities {
     pub server: Authority,
     /// Signs clients of the nested API.
     pub client: Authority,
+    /// Signs both sides of connections to etcd, where servers keep one.
+    pub etcd: Authority,
 }
 
 impl Authorities {
@@ -36,7 +38,8 @@ impl Authorities {
             let (certificate, key) = (get(&format!("{name}.crt"))?, get(&format!("{name}.key"))?);
             Authority::from_pem(certificate, key).map_err(|error| format!("{name}: {error}"))
         };
-        let authorities = Self { server: read("server-ca")?, client: read("client-ca")? };
+        let authorities =
+            Self { server: read("server-ca")?, client: read("client-ca")?, etcd: read("etcd-server-ca")? };
         for path in mounts() {
             get(&path.0)?;
         }

@@ -5,7 +5,9 @@ use super::mode::Nodes;
 use super::{Manifest, Site, yaml};
 use k3k_api::labels::component;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// Key of the file in its Secret.
 pub const KEY: &str = "config.yaml";
@@ -18,6 +20,8 @@ const DISABLED: [&str; 4] = ["servicelb", "traefik", "metrics-server", "local-st
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub struct ServerConfig {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cluster_init: bool,
     cluster_cidr: String,
     cluster_dns: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,6 +30,8 @@ pub struct ServerConfig {
     disable: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     egress_selector_mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
     service_cidr: String,
     tls_san: Vec<String>,
     token: String,
@@ -58,6 +64,7 @@ pub fn server(inputs: &Inputs<'_>) -> ServerConfig {
     let own: Vec<String> = own.collect();
     disable.extend(own);
     ServerConfig {
+        cluster_init: false,
         cluster_cidr: inputs.cluster_cidr.to_owned(),
         cluster_dns: inputs.cluster_dns.to_owned(),
         disable_agent: (!inputs.nodes.are_pods()).then_some(true),
@@ -68,10 +75,38 @@ pub fn server(inputs: &Inputs<'_>) -> ServerConfig {
             Nodes::Pods => None,
             Nodes::Outside => Some("cluster"),
         },
+        server: None,
         service_cidr: inputs.service_cidr.to_owned(),
         tls_san: inputs.tls_sans.to_vec(),
         token: inputs.token.to_owned(),
     }
+}
+
+impl ServerConfig {
+    /// The same for a server that begins an etcd. What a single server has stored until then, k3s takes over into it.
+    #[must_use]
+    pub fn beginning(self) -> Self {
+        Self { cluster_init: true, server: None, ..self }
+    }
+
+    /// The same for a server that joins the one at `endpoint`, unless it has been a member before. `token` says whom it may trust there.
+    #[must_use]
+    pub fn joining(self, endpoint: &str, token: String) -> Self {
+        Self { cluster_init: false, server: Some(endpoint.to_owned()), token, ..self }
+    }
+}
+
+/// The token with the hash by which a joining server knows the cluster's authority. Of a chain k3s hashes the root, in a form that is not
+/// the file's; there the token is as it was, and the server trusts what it has on disk.
+pub fn full_token(token: &str, server_ca: &str) -> String {
+    if token.starts_with("K10") || server_ca.matches("BEGIN CERTIFICATE").count() != 1 {
+        return token.to_owned();
+    }
+    let digest = Sha256::digest(server_ca.as_bytes()).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    format!("K10{digest}::server:{token}")
 }
 
 /// The Secret that holds it.

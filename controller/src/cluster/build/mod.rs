@@ -7,6 +7,7 @@ pub mod arguments;
 pub mod capacity;
 pub mod certificates;
 pub mod config;
+pub mod disruption;
 pub mod exposure;
 pub mod ingress;
 pub mod kubeconfig;
@@ -27,6 +28,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
@@ -54,6 +56,8 @@ pub enum Kind {
     StatefulSet,
     /// The virtual kubelet.
     Deployment,
+    /// How many servers may be away on purpose.
+    PodDisruptionBudget,
 }
 
 impl Kind {
@@ -68,6 +72,7 @@ impl Kind {
             Self::Ingress => ApiResource::erase::<Ingress>(&()),
             Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
+            Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
         }
     }
 }

@@ -3,9 +3,13 @@
 use super::mode::Nodes;
 use super::{Kind, Manifest, Site, certificates, escape, kubelet, node, over, pull_with, service, set};
 use crate::args::Images;
+use crate::cluster::plan::Servers;
 use k3k_api::labels::{self, component};
 use k3k_api::v1beta1::{ClusterSpec, MountRole, Storage, VirtualClusterPolicySpec};
+use kube::ResourceExt as _;
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Where the configuration is mounted.
 const CONFIG_DIR: &str = "/opt/rancher/k3s/init";
@@ -13,6 +17,12 @@ const CONFIG_DIR: &str = "/opt/rancher/k3s/init";
 pub const DATA_DIR: &str = "/var/lib/rancher/k3s";
 /// Name of the data volume, and of the volume claims.
 pub const DATA_VOLUME: &str = "varlibrancherk3s";
+/// Where the authorities are mounted when they are copied from there.
+const TLS_DIR: &str = "/opt/rancher/k3s/tls";
+/// The kubeconfig of k3s' own, inside the container.
+const KUBECONFIG: &str = "/etc/rancher/k3s/k3s.yaml";
+/// [`labels::DATASTORE`] of servers that keep an etcd.
+const ETCD: &str = "etcd";
 
 /// What the server pods are made of.
 #[derive(Clone, Copy, Debug)]
@@ -29,13 +39,20 @@ pub struct Inputs<'a> {
     pub arguments: &'a [String],
     /// Changes when the configuration changes.
     pub config_hash: &'a str,
+    /// How many servers there are, and what they store in.
+    pub servers: &'a Servers,
+}
+
+/// Whether the servers of the StatefulSet, as it is in the host, keep an etcd.
+pub fn has_etcd(set: &DynamicObject) -> bool {
+    set.annotations().get(labels::DATASTORE).is_some_and(|datastore| datastore == ETCD)
 }
 
 /// The StatefulSet.
 pub fn stateful_set(site: &Site, inputs: &Inputs<'_>) -> Manifest {
     let names = site.names();
     let mut spec = json!({
-        "replicas": inputs.spec.servers(), "serviceName": names.headless_service(),
+        "replicas": inputs.servers.replicas, "serviceName": names.headless_service(),
         "podManagementPolicy": "Parallel",
         "selector": { "matchLabels": service::server_selector(site) },
         "template": {
@@ -57,15 +74,26 @@ pub fn stateful_set(site: &Site, inputs: &Inputs<'_>) -> Manifest {
         // The data goes with the cluster, and stays when servers are only restarted or scaled down.
         spec["persistentVolumeClaimRetentionPolicy"] =
             json!({ "whenDeleted": "Delete", "whenScaled": "Retain" });
+        if inputs.servers.etcd {
+            // What a removed member had stored is of no use to the one that comes after it, and would keep it from joining.
+            spec["persistentVolumeClaimRetentionPolicy"]["whenScaled"] = "Delete".into();
+        }
     }
-    Manifest::new(site, Kind::StatefulSet, names.server(), component::SERVER, json!({ "spec": spec }))
+    let manifest =
+        Manifest::new(site, Kind::StatefulSet, names.server(), component::SERVER, json!({ "spec": spec }));
+    if !inputs.servers.etcd {
+        return manifest;
+    }
+    let mut notes = BTreeMap::from([(labels::DATASTORE.to_owned(), ETCD.to_owned())]);
+    notes.extend(inputs.servers.cluster_id.clone().map(|id| (labels::ETCD_CLUSTER.to_owned(), id)));
+    manifest.annotated(&notes)
 }
 
 fn pod(site: &Site, inputs: &Inputs<'_>) -> Value {
     let (spec, policy) = (inputs.spec, inputs.policy);
     let mut volumes = vec![
         json!({ "name": "init-config", "secret": { "secretName": site.names().init_server_config() } }),
-        json!({ "name": "certificates", "secret": { "secretName": site.names().certificates() } }),
+        json!({ "name": "certificates", "secret": certificates_source(site, inputs.servers) }),
         json!({ "name": "run", "emptyDir": {} }),
         json!({ "name": "var-run", "emptyDir": {} }),
         json!({ "name": "var-log", "emptyDir": {} }),
@@ -80,9 +108,11 @@ fn pod(site: &Site, inputs: &Inputs<'_>) -> Value {
         json!({ "name": "var-run", "mountPath": "/var/run" }),
         json!({ "name": "var-log", "mountPath": "/var/log" }),
     ];
-    mounts.extend(certificates::mounts().into_iter().map(|(key, path)| {
-        json!({ "name": "certificates", "mountPath": format!("{DATA_DIR}/server/tls/{path}"), "subPath": key, "readOnly": true })
-    }));
+    if !inputs.servers.etcd {
+        mounts.extend(certificates::mounts().into_iter().map(|(key, path)| {
+            json!({ "name": "certificates", "mountPath": format!("{DATA_DIR}/server/tls/{path}"), "subPath": key, "readOnly": true })
+        }));
+    }
     for (index, addon) in spec.addons.iter().filter_map(|addon| addon.secret_ref.as_deref()).enumerate() {
         // Names of Secrets may be longer than those of volumes and contain dots.
         let name = format!("addon-{index}");
@@ -103,6 +133,13 @@ fn pod(site: &Site, inputs: &Inputs<'_>) -> Value {
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": 30,
     });
+    if inputs.servers.etcd {
+        pod["initContainers"] = json!([copy_authorities(inputs)]);
+        pod["topologySpreadConstraints"] = json!([{
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": { "matchLabels": service::server_selector(site) },
+        }]);
+    }
     pull_with(&mut pod, inputs.images);
     kubelet::place(&mut pod, spec, policy);
     let affinity = policy.and_then(|policy| policy.default_server_affinity.as_ref());
@@ -130,9 +167,7 @@ fn container(site: &Site, inputs: &Inputs<'_>, mounts: &[Value]) -> Value {
         "env": env,
         "ports": [{ "name": "api", "containerPort": service::SERVER_PORT, "protocol": "TCP" }],
         "volumeMounts": mounts,
-        "readinessProbe": {
-            "tcpSocket": { "port": service::SERVER_PORT }, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 5,
-        },
+        "readinessProbe": readiness(inputs.servers),
     });
     set(&mut container, "imagePullPolicy", inputs.images.server_image_pull_policy.as_ref());
     if inputs.spec.server_resources.is_none() && !inputs.spec.server_limit.is_empty() {
@@ -141,11 +176,64 @@ fn container(site: &Site, inputs: &Inputs<'_>, mounts: &[Value]) -> Value {
     if Nodes::of(inputs.spec.mode()).are_pods() {
         container["command"] = node::command();
         container["securityContext"] = node::security_context(inputs.spec, inputs.policy);
-        return container;
+    } else {
+        container["securityContext"] = security_context(inputs);
     }
-    // A policy's word is an administrator's and stands as it is; a user's is put over ours.
+    container
+}
+
+/// Whether requests may come. A single server is asked for its port alone, as upstream's is, because nobody else could answer instead.
+/// One of several must be able to answer itself: its etcd has a majority, and it votes there.
+fn readiness(servers: &Servers) -> Value {
+    if servers.etcd {
+        // Credentials are needed, which an HTTP probe would have to carry in the pod's spec.
+        json!({
+            "exec": { "command": ["kubectl", "--kubeconfig", KUBECONFIG, "get", "--raw=/readyz"] },
+            "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2,
+        })
+    } else {
+        json!({
+            "tcpSocket": { "port": service::SERVER_PORT }, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 5,
+        })
+    }
+}
+
+/// The Secret with the authorities: as files below `tls` if they are copied.
+fn certificates_source(site: &Site, servers: &Servers) -> Value {
+    let mut source = json!({ "secretName": site.names().certificates() });
+    if servers.etcd {
+        let items = certificates::mounts();
+        let items = items.into_iter().map(|(key, path)| json!({ "key": key, "path": format!("tls/{path}") }));
+        source["items"] = items.collect();
+        source["defaultMode"] = json!(0o600);
+    }
+    source
+}
+
+/// Puts the authorities where k3s looks. A server that joins writes these files, and could not where they are mounted.
+fn copy_authorities(inputs: &Inputs<'_>) -> Value {
+    let server = format!("{DATA_DIR}/server");
+    let mut container = json!({
+        "name": "authorities",
+        "image": format!("{}:{}", inputs.images.server, inputs.version),
+        "command": ["cp", "-r", TLS_DIR, format!("{server}/")],
+        "volumeMounts": [
+            { "name": "certificates", "mountPath": TLS_DIR, "subPath": "tls", "readOnly": true },
+            { "name": DATA_VOLUME, "mountPath": server, "subPath": "server" },
+        ],
+        "securityContext": security_context(inputs),
+    });
+    set(&mut container, "imagePullPolicy", inputs.images.server_image_pull_policy.as_ref());
+    if inputs.spec.server_resources.is_none() && !inputs.spec.server_limit.is_empty() {
+        container["resources"] = json!({ "limits": inputs.spec.server_limit });
+    }
+    container
+}
+
+/// A policy's word is an administrator's and stands as it is; a user's is put over ours.
+fn security_context(inputs: &Inputs<'_>) -> Value {
     let imposed = inputs.policy.and_then(|policy| policy.security_context.as_ref());
-    container["securityContext"] = imposed.map_or_else(
+    imposed.map_or_else(
         || {
             let capabilities = json!({ "drop": ["ALL"] });
             let defaults =
@@ -153,8 +241,7 @@ fn container(site: &Site, inputs: &Inputs<'_>, mounts: &[Value]) -> Value {
             over(defaults, inputs.spec.security_context.as_ref())
         },
         |imposed| json!(imposed),
-    );
-    container
+    )
 }
 
 /// What k3s' containers are told of their pods.

@@ -2,6 +2,7 @@
 
 use super::exposure::Wanted;
 use super::{Kind, Manifest, Site, set};
+use crate::cluster::plan::Servers;
 use k3k_api::labels::{self, component};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -19,7 +20,15 @@ pub const KUBELET_PORT: i32 = 10250;
 /// The Service in front of the nested API. It routes to servers that are not ready too: the controller asks
 /// `/readyz` through it, and a request that comes early is refused by the server, not by the network.
 /// Inside the host it is always at [`API_PORT`], whatever port it has outside.
-pub fn api(site: &Site, wanted: &Wanted, annotations: &BTreeMap<String, String>) -> Manifest {
+///
+/// Of several servers only those that are ready are routed to, as the others do not speak for the cluster: one that learns, or one without
+/// a majority. It is also where servers join.
+pub fn api(
+    site: &Site,
+    wanted: &Wanted,
+    annotations: &BTreeMap<String, String>,
+    servers: &Servers,
+) -> Manifest {
     let mut ports = vec![api_port()];
     let service_type = match wanted {
         Wanted::Inside | Wanted::Ingress(_) => "ClusterIP",
@@ -35,7 +44,7 @@ pub fn api(site: &Site, wanted: &Wanted, annotations: &BTreeMap<String, String>)
         }
     };
     let body = json!({ "spec": {
-        "type": service_type, "publishNotReadyAddresses": true, "selector": server_selector(site), "ports": ports,
+        "type": service_type, "publishNotReadyAddresses": !servers.etcd, "selector": server_selector(site), "ports": ports,
     }});
     Manifest::new(site, Kind::Service, site.names().service(), component::SERVER, body).annotated(annotations)
 }
@@ -47,6 +56,11 @@ pub fn headless(site: &Site) -> Manifest {
         "selector": server_selector(site), "ports": [api_port()],
     }});
     Manifest::new(site, Kind::Service, site.names().headless_service(), component::SERVER, body)
+}
+
+/// What follows the name of a server pod in its DNS name.
+pub fn headless_domain(site: &Site) -> String {
+    format!("{}.{}.svc", site.names().headless_service(), site.namespace)
 }
 
 /// The Service whose address is the virtual node's.

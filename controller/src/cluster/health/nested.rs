@@ -88,6 +88,11 @@ impl Target {
         self.authorities.server.certificate_pem()
     }
 
+    /// The authorities that sign there.
+    pub(super) fn authorities(&self) -> Arc<Authorities> {
+        self.authorities.clone()
+    }
+
     /// The same, with nodes that mirror the host's if `mirrors`.
     #[must_use]
     pub fn mirroring(self, mirrors: bool) -> Self {
@@ -121,7 +126,7 @@ impl Target {
 impl PartialEq for Target {
     fn eq(&self, other: &Self) -> bool {
         let certificates = |target: &Self| {
-            let Authorities { server, client } = &*target.authorities;
+            let Authorities { server, client, .. } = &*target.authorities;
             (server.certificate_pem().to_owned(), client.certificate_pem().to_owned())
         };
         self.endpoint == other.endpoint

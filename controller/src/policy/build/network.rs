@@ -34,6 +34,9 @@ const LINK_LOCAL_V6: [&str; 3] = ["fe80::/10", "fd00:ec2::254/128", "64:ff9b::a9
 /// Ports at which an API server may listen whose endpoints are not known.
 const API_PORTS: [u16; 2] = [443, 6443];
 
+/// Where the etcd of several servers serves clients.
+const ETCD_PORT: u16 = 2379;
+
 /// What is known of the host's network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
@@ -102,10 +105,13 @@ pub fn policies(
     // The nested API knows who asks it. It is reached from outside where a Cluster exposes it.
     let to_servers =
         json!({ "from": outside, "ports": [port("TCP", u16::try_from(SERVER_PORT).unwrap_or(6443))] });
+    // Several servers keep an etcd, whose members the controller looks after.
+    let controller = json!({ "namespaceSelector": { "matchLabels": { NAMESPACE_NAME: around.controller } } });
+    let to_etcd = json!({ "from": [controller], "ports": [port("TCP", ETCD_PORT)] });
     let mut policies = vec![
         policy("", &json!({}), &[json!({ "from": [same] })], &[json!({ "to": [same] })]),
         policy(TENANTS, &tenants, &to_tenants, &outwards),
-        policy(SERVERS, &of(component::SERVER), &[to_servers], &outwards),
+        policy(SERVERS, &of(component::SERVER), &[to_servers, to_etcd], &outwards),
         policy(KUBELETS, &of(component::KUBELET), &[], &host_api(around)),
     ];
     if spec.allowed_mode() == Mode::Virtual {
