@@ -1,8 +1,11 @@
 //! How the process ends.
 
 use super::*;
+use clap::Parser;
+use k3k_controller::args::Args;
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// A whole controller, as its process runs it, with its Lease in `namespace`.
 fn start(

@@ -9,6 +9,7 @@ use k3k_controller::cluster::build::mode::Nodes;
 use k3k_controller::cluster::health::{Health, Registry, Target};
 use k3k_controller::cluster::plan::{Addresses, Shown};
 use k3k_runtime::certificates::Authority;
+use k3k_tests::ApiServer;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::DeleteParams;

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)] // in functions that tests call
 #![allow(clippy::large_futures)] // nobody minds in tests
 
+#[path = "../shared/controller.rs"]
+mod controller;
 mod deletion;
 mod ending;
 mod health;
@@ -12,80 +14,18 @@ mod refusals;
 mod repair;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use controller::client;
 use k3k_api::conditions::{READY, find};
 use k3k_api::managers;
 use k3k_api::v1beta1::{Cluster, ClusterStatus};
-use k3k_controller::args::Args;
-use k3k_controller::metrics::Metrics;
-use k3k_tests::{ApiServer, chart, lab, wait, workspace};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k3k_tests::wait;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
-use kube::runtime::wait::conditions::is_crd_established;
-use kube::{Client, Config, ResourceExt};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tokio::sync::OnceCell;
-use tokio_util::sync::CancellationToken;
 
 const NAMESPACE: &str = "k3k-system";
-const ACCOUNT: &str = "system:serviceaccount:k3k-system:k3k-controller";
-
-/// The API server that all tests share, with the CRDs, the chart's RBAC and one running controller.
-async fn client() -> Result<Client> {
-    static HOST: OnceCell<ApiServer> = OnceCell::const_new();
-    let start = async || {
-        let server = ApiServer::start().await?;
-        lab::succeed(server.kubectl()?.args(["create", "namespace", NAMESPACE]))?;
-        lab::succeed(server.kubectl()?.arg("apply").arg("-f").arg(workspace::path("manifests/crds")))?;
-        let client = server.client().await?;
-        for crd in k3k_api::crds() {
-            let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-            wait::wait_for(api, &crd.name_any(), is_crd_established()).await?;
-        }
-        let rbac: Vec<Value> = chart::objects(NAMESPACE)?
-            .into_iter()
-            .filter(|object| {
-                object["apiVersion"].as_str().is_some_and(|version| version.starts_with("rbac.authorization"))
-            })
-            .collect();
-        let file = tempfile::Builder::new().suffix(".json").tempfile()?;
-        serde_json::to_writer(&file, &json!({ "apiVersion": "v1", "kind": "List", "items": rbac }))?;
-        lab::succeed(server.kubectl()?.arg("apply").arg("-f").arg(file.path()))?;
-        run_controller(Kubeconfig::read_from(server.kubeconfig(ACCOUNT, Some("system:serviceaccounts"))?)?)?;
-        anyhow::Ok(server)
-    };
-    HOST.get_or_try_init(start).await?.client().await
-}
-
-/// The controller, on a thread of its own until the process ends: tests come and go with their runtimes.
-fn run_controller(kubeconfig: Kubeconfig) -> Result<()> {
-    let args = Args::try_parse_from(["k3k-controller", "--namespace", NAMESPACE])?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            let config =
-                Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-            let client = Client::try_from(config).unwrap();
-            let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
-            let shutdown = CancellationToken::new();
-            let (name, policies) = ("test".to_owned(), shutdown.clone());
-            tokio::join!(
-                k3k_controller::reconcile_clusters(
-                    &args,
-                    client.clone(),
-                    metrics.clone(),
-                    name.clone(),
-                    shutdown
-                ),
-                k3k_controller::reconcile_policies(&args, client.clone(), metrics.clone(), name, policies),
-            );
-        });
-    });
-    Ok(())
-}
 
 /// Kinds of the objects that a cluster is made of.
 const KINDS: [(&str, &str, &str); 8] = [

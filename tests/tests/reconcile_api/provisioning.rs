@@ -15,6 +15,8 @@ use k3k_controller::cluster::{plan, validate};
 use k3k_tests::in_namespace;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::collections::HashMap;
 
 #[tokio::test]

@@ -70,6 +70,16 @@ fn nothing_is_done_while_all_is_well() {
 }
 
 #[test]
+fn who_learns_is_given_no_address() {
+    let mut world = world(3);
+    world.members[2].learner = true;
+    world.members[2].urls.truncate(1);
+    assert_eq!(decide(&world).actions, []);
+    world.members[2].learner = false;
+    assert_eq!(decide(&world).actions, [Action::Update { id: id(2), urls: member(2, 0).urls }]);
+}
+
+#[test]
 fn the_others_are_told_of_a_pods_new_address() {
     let mut world = world(3);
     world.servers[1] = server(1, 7);
