@@ -105,7 +105,7 @@ fn in_process(what: &str, containers: usize, bar: &str) -> Result<()> {
     let policy = Policy::compile("bench-0", 1, serde_json::from_value(spec(0))?)?;
     let governing = Governing::Named(Arc::new(policy));
     let request = review::parse(body)?;
-    let objects = decision::read(&request).map_err(|_| anyhow::anyhow!("not read"))?;
+    let mut objects = decision::read(&request).map_err(|_| anyhow::anyhow!("not read"))?;
     let mut times = Vec::new();
     let mut reads = Vec::new();
     for _ in 0..2000 {
@@ -113,12 +113,11 @@ fn in_process(what: &str, containers: usize, bar: &str) -> Result<()> {
         let request = review::parse(body)?;
         std::hint::black_box(decision::read(&request).is_ok());
         reads.push(started.elapsed());
-        let objects = objects.clone();
         let started = Instant::now();
         let facts = Facts::new(&governing, Timestamp::UNIX_EPOCH);
         let decided = decision::decide(
             &request,
-            objects,
+            &mut objects,
             &Requester::Other,
             &facts,
             Phase::Validate,

@@ -51,7 +51,7 @@ impl Answering {
         phase: Phase,
         deadline: Instant,
     ) -> Result<Decision, Error> {
-        let objects = match decision::read(request) {
+        let mut objects = match decision::read(request) {
             Ok(objects) => objects,
             Err(decision) => return Ok(decision),
         };
@@ -94,7 +94,7 @@ impl Answering {
             clusters_in_namespace,
             host_is_taken: &host_is_taken,
         };
-        let decision = decision::decide(request, objects, &requester, &facts, phase, &resolved);
+        let decision = decision::decide(request, &mut objects, &requester, &facts, phase, &resolved);
         // Asked late, as it seldom matters: who may change policies could lift the guards anyway.
         let could_be =
             matches!(requester, Requester::Other | Requester::Administrator) && decision.is_guarded();

@@ -79,10 +79,11 @@ pub fn read(request: &Request<'_>) -> Result<Objects, Decision> {
     }
 }
 
-/// Asks the policy's rules. `requester` is who asks, and `resolved` what registries said about [`mutate::wanted`].
+/// Asks the policy's rules. `requester` is who asks, and `resolved` what registries said about [`mutate::wanted`]. While the object may
+/// still be changed, it is.
 pub fn decide(
     request: &Request<'_>,
-    mut objects: Objects,
+    objects: &mut Objects,
     requester: &Requester,
     facts: &Facts<'_>,
     phase: Phase,
@@ -93,7 +94,7 @@ pub fn decide(
         return Decision::denied(MALFORMED, "", "the object cannot be read: there is none".to_owned());
     }
     let patch = match phase {
-        Phase::Mutate => mutate(request, &mut objects, facts, &resolved.digests),
+        Phase::Mutate => mutate(request, objects, facts, &resolved.digests),
         Phase::Validate => None,
     };
     let question = Question {

@@ -23,8 +23,8 @@ fn judge(review: &str, governing: &Governing) -> Decision {
     let request = review::parse(review.as_bytes()).unwrap();
     let facts = Facts::new(governing, Timestamp::UNIX_EPOCH);
     match read(&request) {
-        Ok(objects) => {
-            decide(&request, objects, &Requester::Other, &facts, Phase::Validate, &Resolved::default())
+        Ok(mut objects) => {
+            decide(&request, &mut objects, &Requester::Other, &facts, Phase::Validate, &Resolved::default())
         }
         Err(decision) => decision,
     }
