@@ -116,7 +116,7 @@ impl Plan {
         }
         let status = cluster.status.clone().unwrap_or_default();
         let condition = |kind| conditions::find(&status.conditions, kind);
-        if !condition(READY).is_some_and(|ready| ready.status == "True") {
+        if condition(READY).is_none_or(|ready| ready.status != "True") {
             let why = condition(READY).map_or_else(String::new, |ready| format!(": {}", ready.message));
             return state(format!("cluster \"{name}\" is not ready{why}"), vec![look]);
         }

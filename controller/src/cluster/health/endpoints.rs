@@ -192,7 +192,8 @@ mod tests {
         assert_eq!(call.body["subsets"][0]["addresses"].as_array().map(Vec::len), Some(3));
         call.accept();
         let call = server.expect("PATCH", &format!("{SLICES}/kubernetes?")).await;
-        let (slice, _) = (call.body.clone(), call.accept());
+        let slice = call.body.clone();
+        call.accept();
         assert_eq!(slice["endpoints"][1]["addresses"], json!(["192.0.2.2"]));
         let call = server.expect("PATCH", &format!("{SLICES}/kubernetes-ipv6?")).await;
         assert_eq!(
