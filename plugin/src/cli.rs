@@ -3,12 +3,14 @@
 mod connection;
 mod create;
 mod host;
+mod join;
 mod legacy;
 mod policy;
 
 pub(crate) use connection::{ConnectionFlags, connection_flags};
 pub(crate) use create::{CreateArgs, ExposeFlag, PersistenceFlag, StorageFlag};
 pub(crate) use host::{InstallArgs, UninstallArgs};
+pub(crate) use join::JoinArgs;
 pub(crate) use legacy::{LegacyCluster, LegacyGenerate};
 pub(crate) use policy::{
     BreakGlassArgs, DigestFlag, PlacementFlag, PolicyAuditArgs, PolicyBindArgs, PolicyCommand,
@@ -68,6 +70,8 @@ pub(crate) enum Command {
     /// Run kubectl against a cluster, without touching your kubeconfig
     #[command(visible_alias = "k", override_usage = "kubectl k3k kubectl NAME -- ARGS...")]
     Kubectl(KubectlArgs),
+    /// Show how a worker outside joins a cluster in mode hcp
+    Join(JoinArgs),
     /// What clusters are held to: make, bind, test and explain policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -91,7 +95,7 @@ pub(crate) enum Command {
 /// The commands in the order and under the headings in which help lists them.
 pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     ("Basic Commands", &["create", "get", "describe", "delete"]),
-    ("Access Commands", &["connect", "disconnect", "kubeconfig", "kubectl"]),
+    ("Access Commands", &["connect", "disconnect", "kubeconfig", "kubectl", "join"]),
     ("Policy Commands", &["policy"]),
     ("System Commands", &["install", "uninstall", "version", "completion", "options", "help"]),
 ];

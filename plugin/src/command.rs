@@ -9,6 +9,7 @@ mod get;
 mod host;
 mod install;
 mod interrupt;
+mod join;
 mod kubeconfig;
 mod kubectl;
 mod policy;
@@ -91,6 +92,7 @@ async fn run(cli: Cli, mut tree: clap::Command, terminal: &Terminal) -> Result<E
         Command::Connect(args) => connect::connect(&args, flags, terminal).await,
         Command::Disconnect => connect::disconnect(flags, terminal),
         Command::Kubectl(args) => kubectl::run(&args, flags, terminal).await,
+        Command::Join(args) => join::run(&args, flags, terminal).await,
         Command::Policy(command) => Box::pin(policy::run(command, flags, terminal)).await,
         Command::Install(args) => install::run(&args, flags, terminal).await,
         Command::Uninstall(args) => uninstall::run(&args, flags, terminal).await,

@@ -9,6 +9,7 @@ pub mod corpus;
 pub mod lab;
 pub mod namespace;
 pub mod nested;
+pub mod outside;
 pub mod plugin;
 mod process;
 pub mod registry;

@@ -6,6 +6,7 @@
 mod access;
 mod admission;
 mod classes;
+mod endpoints;
 mod members;
 mod nested;
 mod priority_classes;

@@ -46,6 +46,8 @@ pub struct Observed {
     pub nodes: Vec<HostNode>,
     /// Addresses of the host's usable nodes, in the order of the nodes' names.
     pub node_addresses: Vec<String>,
+    /// Addresses of all of the host's nodes, in the same order.
+    pub all_node_addresses: Vec<String>,
     /// The cluster's objects.
     pub live: Live,
     /// Secrets that the spec names and that exist, by name.
@@ -122,7 +124,8 @@ pub async fn observe(
         older: context.caches.older_cluster(site),
         capacity,
         nodes,
-        node_addresses: node_addresses(context),
+        node_addresses: node_addresses(context, is_usable),
+        all_node_addresses: node_addresses(context, |_| true),
         live,
         named_secrets,
         offered: Offered::default(),
@@ -172,8 +175,8 @@ fn mirrored_nodes(context: &Context, site: &Site, selector: &BTreeMap<String, St
 }
 
 /// Where a node port is reached: nodes' addresses for the outside, else those for the inside.
-fn node_addresses(context: &Context) -> Vec<String> {
-    let mut nodes = context.caches.nodes.state_filter(is_usable);
+fn node_addresses(context: &Context, counts: impl Fn(&Node) -> bool) -> Vec<String> {
+    let mut nodes = context.caches.nodes.state_filter(counts);
     nodes.sort_by_key(|node| node.name_any());
     let address = |node: &Node, kind: &str| {
         let addresses = node.status.as_ref()?.addresses.as_ref()?;
@@ -217,7 +220,7 @@ async fn live(context: &Context, site: &Site, cluster: &Cluster, servers: &Serve
         Nodes::Pods => {
             wanted.extend([(Kind::Secret, names.agent_config()), (Kind::StatefulSet, names.agent())]);
         }
-        Nodes::Outside => {}
+        Nodes::Outside => wanted.push((Kind::Secret, names.agent_config())),
     }
     if cluster.spec.mirror_host_nodes() {
         wanted.push((Kind::ConfigMap, names.nodes()));

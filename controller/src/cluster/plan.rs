@@ -5,6 +5,7 @@
 use super::apply::Live;
 use super::build::exposure::{self, Exposure, Wanted};
 use super::build::mode::Nodes;
+use super::build::outside::{self, Advertised};
 use super::build::{
     Kind, Manifest, Site, agent, config, disruption, hash, ingress, kubeconfig, kubelet, nodes, policy,
     server, service,
@@ -130,6 +131,8 @@ pub struct Workload {
     pub tls_sans: Vec<String>,
     /// Where the nested API server asks about pods: a virtual kubelet.
     pub admission: Option<String>,
+    /// Where workers outside are told that the API is, if there are such.
+    pub advertised: Option<Advertised>,
     /// URL of the API in the kubeconfig.
     pub endpoint: String,
 }
@@ -175,7 +178,15 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         tls_sans.insert(0, format!("*.{}", service::headless_domain(site)));
     }
 
+    let outside = Nodes::of(spec.mode()).are_outside().then(|| outside_workers(inputs)).transpose()?;
+    if outside.is_some() {
+        tls_sans.extend(outside::names(inputs.exposure, &observed.all_node_addresses));
+        tls_sans.sort();
+        tls_sans.dedup();
+    }
+
     let server_config = config::server(&config::Inputs {
+        agent_token: outside.as_ref().map(|(password, _)| password.as_str()),
         nodes: Nodes::of(spec.mode()),
         cluster_cidr: &accepted.cluster_cidr,
         service_cidr: &accepted.service_cidr,
@@ -235,8 +246,13 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
         cluster_dns,
         tls_sans,
         admission: None,
+        advertised: None,
         endpoint,
     };
+    if let Some((_, secret)) = outside {
+        workload.advertised = Some(outside::advertised(inputs.exposure, &observed.node_addresses, addresses));
+        workload.configuration.push(secret);
+    }
     if let Some(shown) = addresses.shown {
         add_virtual_kubelet(inputs, shown, &mut workload)?;
     }
@@ -290,6 +306,15 @@ fn add_virtual_kubelet(inputs: &Inputs<'_>, shown: Shown, workload: &mut Workloa
     ));
     workload.admission = Some(kubelet::admission_url(shown.kubelet, &key));
     Ok(())
+}
+
+/// The secret of workers outside, and the Secret with their token.
+fn outside_workers(inputs: &Inputs<'_>) -> Result<(String, Manifest), Error> {
+    let name = inputs.site.names().agent_config();
+    let present = inputs.observed.live.get(Kind::Secret, &name);
+    let password = outside::password(present).map_err(|error| build(Kind::Secret, &name, &error))?;
+    let secret = outside::secret(inputs.site, &inputs.credentials.authorities, &password);
+    Ok((password, secret))
 }
 
 fn add_agents(inputs: &Inputs<'_>, workload: &mut Workload) -> Result<(), Error> {

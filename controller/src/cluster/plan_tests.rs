@@ -35,6 +35,7 @@ fn observed() -> Observed {
         ]),
         nodes: Vec::new(),
         node_addresses: Vec::new(),
+        all_node_addresses: Vec::new(),
         live: Live::default(),
         named_secrets: HashMap::new(),
         offered: k3k_api::offered::Offered::default(),
@@ -475,3 +476,6 @@ fn what_agents_have_is_kept_and_a_new_token_rolls_them() {
     assert_eq!(password(&first), password(&again));
     assert_ne!(password(&first), password(&plan(&spec, &observed())));
 }
+
+#[path = "plan_outside_tests.rs"]
+mod outside;

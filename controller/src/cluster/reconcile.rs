@@ -179,6 +179,7 @@ async fn provision(
             .mirroring(spec.mirror_host_nodes())
             .asking(workload.admission);
     }
+    let target = target.advertising(workload.advertised);
     context.health.follow(site, target);
     Ok(settled)
 }

@@ -1,5 +1,6 @@
 //! Which Clusters are accepted. Pure.
 
+mod outside;
 mod privilege;
 mod ranges;
 
@@ -10,7 +11,7 @@ use super::build::{Kind, Site, agent, certificates, secret_data, server, token};
 use super::error::Error;
 use super::observe::Observed;
 use k3k_api::v1beta1::policy::ClustersPerNamespace;
-use k3k_api::v1beta1::{ClusterSpec, ClusterStatus, Mode, Storage};
+use k3k_api::v1beta1::{ClusterSpec, ClusterStatus, Storage};
 use k3k_api::version;
 use std::collections::BTreeMap;
 
@@ -48,6 +49,9 @@ pub fn cluster(
     name(&site.name)?;
     unchanged(spec, status)?;
     policy(site, spec, observed)?;
+    if Nodes::of(spec.mode()).are_outside() {
+        outside::nodes(spec)?;
+    }
     supported(spec)?;
     namespaces(site, spec)?;
     let nodes = Nodes::of(spec.mode());
@@ -162,12 +166,6 @@ fn policy(site: &Site, spec: &ClusterSpec, observed: &Observed) -> Result<(), Er
 
 fn supported(spec: &ClusterSpec) -> Result<(), Error> {
     let refuse = |field, message: String| Err(Error::NotSupported { field, message });
-    if spec.mode() == Mode::Hcp {
-        return refuse(
-            "spec.mode",
-            "this version runs clusters of the modes shared and virtual, not yet hcp".into(),
-        );
-    }
     if spec.servers() > 1 && !Nodes::of(spec.mode()).are_shown() {
         return refuse(
             "spec.servers",

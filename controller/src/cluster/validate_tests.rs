@@ -27,6 +27,7 @@ fn observed() -> Observed {
         capacity: Resources::new(),
         nodes: Vec::new(),
         node_addresses: Vec::new(),
+        all_node_addresses: Vec::new(),
         live: Live::default(),
         named_secrets: HashMap::from([
             ("good".into(), token(json!({ "token": "c2VjcmV0Cg==" }))),
@@ -51,7 +52,11 @@ fn check(name: &str, spec: Value) -> Result<Accepted, Error> {
 #[case("dev", json!({ "mode": "virtual", "securityContext": { "readOnlyRootFilesystem": true } }), "spec.securityContext.readOnlyRootFilesystem: ")]
 #[case("dev", json!({ "mode": "virtual", "securityContext": { "capabilities": { "drop": ["ALL"] } } }), "spec.securityContext.capabilities.drop: ")]
 #[case("dev", json!({ "mode": "virtual", "podSecurityContext": { "runAsUser": 1000 } }), "spec.podSecurityContext.runAsUser: ")]
-#[case("dev", json!({ "mode": "hcp" }), "spec.mode: this version runs clusters of the modes shared and virtual, not yet hcp")]
+#[case("dev", json!({ "mode": "hcp", "servers": 3 }), "spec.servers: 3 servers cannot be in mode hcp: ")]
+#[case("dev", json!({ "mode": "hcp", "agents": 1 }), "spec.agents: in mode hcp workers are run elsewhere")]
+#[case("dev", json!({ "mode": "hcp", "agentArgs": ["--debug"] }), "spec.agentArgs: in mode hcp")]
+#[case("dev", json!({ "mode": "hcp", "agentEnvs": [{ "name": "A", "value": "b" }] }), "spec.agentEnvs: in mode hcp")]
+#[case("dev", json!({ "mode": "hcp", "securityContext": { "privileged": true } }), "spec.securityContext.privileged: ")]
 #[case("dev", json!({ "mode": "virtual", "servers": 3 }), "spec.servers: this version runs several servers in mode shared only, not yet 3 in mode virtual")]
 #[case("dev", json!({ "expose": { "ingress": {} } }), "spec.expose.ingress: ")]
 #[case("dev", json!({ "expose": { "ingress": {} }, "tlsSANs": ["10.0.0.1"] }), "spec.expose.ingress: ")]

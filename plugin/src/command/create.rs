@@ -17,6 +17,7 @@ use crate::output::object::{self, Format};
 use crate::output::progress::Progress;
 use crate::output::{age, terminal::Terminal};
 use k3k_api::managers;
+use k3k_api::v1beta1::Mode;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, ValidationDirective};
 use kube::core::{NamespaceResourceScope, Status};
 use serde_json::Value;
@@ -151,9 +152,13 @@ async fn finish(
     let target = Target { name: name.to_owned(), namespace: Some(namespace.to_owned()) };
     let entry = kubeconfig::entry(connection, &target, args.kubeconfig_server.as_deref(), None).await?;
     let took = age::short(progress.elapsed());
+    let join =
+        (args.mode == Some(Mode::Hcp)).then(|| ("join", super::join::command(&short(name, namespace))));
     if args.no_kubeconfig {
         terminal.note(&format!("{name}: ready after {took}"));
-        terminal.notes(&[("use", format!("kubectl k3k kubectl {namespace}/{name} -- get nodes"))]);
+        let mut notes = vec![("use", format!("kubectl k3k kubectl {namespace}/{name} -- get nodes"))];
+        notes.extend(join);
+        terminal.notes(&notes);
         return Ok(Exit::Done);
     }
     let options = merge::Options { switch: args.connect, overwrite: false };
@@ -192,6 +197,7 @@ async fn finish(
         (None, _) => notes.push(("switch", switch)),
     }
     notes.push(("use", format!("kubectl k3k kubectl {} -- get nodes", short(name, namespace))));
+    notes.extend(join);
     terminal.notes(&notes);
     Ok(Exit::Done)
 }

@@ -22,6 +22,8 @@ type agentConfig struct {
 	ClusterDNS     string
 	ClusterDomain  string
 	ClusterIPRange net.IPNet
+
+	EgressSelectorMode string
 }
 
 // join gets everything a node needs by the protocol of k3s: first the CA, unverified but compared with the token's hash, then, over
@@ -34,6 +36,7 @@ func (n *node) join(ctx context.Context, given string) error {
 		return err
 	}
 	ca := &authority{chain: chain}
+	n.authority = ca
 	hash, err := ca.hash()
 	if err != nil {
 		return err

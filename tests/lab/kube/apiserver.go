@@ -14,7 +14,7 @@ import (
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 )
 
-func apiServerArgs(c *cluster) []string {
+func apiServerArgs(c *cluster) ([]string, error) {
 	p, issuer := c.pki, "https://kubernetes.default.svc."+c.domain
 	args := []string{
 		"--advertise-address=" + c.advertise, "--allow-privileged=true", "--anonymous-auth=false", "--authorization-mode=Node,RBAC",
@@ -30,10 +30,14 @@ func apiServerArgs(c *cluster) []string {
 		"--requestheader-group-headers=X-Remote-Group", "--requestheader-username-headers=X-Remote-User",
 		"--proxy-client-cert-file=" + p.crt("client-auth-proxy"), "--proxy-client-key-file=" + p.key("client-auth-proxy"),
 	}
-	if mode := c.settings.get("egress-selector-mode", "agent"); mode == "pod" || mode == "cluster" {
-		args = append(args, "--enable-aggregator-routing=true")
+	if tunneled(c.settings.get("egress-selector-mode", "agent")) {
+		selector, err := c.egressSelector()
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "--enable-aggregator-routing=true", "--egress-selector-config-file="+selector)
 	}
-	return append(args, flagsOf(c.settings["kube-apiserver-arg"])...)
+	return append(args, flagsOf(c.settings["kube-apiserver-arg"])...), nil
 }
 
 // flagsOf turns the name=value words of a component's settings into its flags.

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/kubernetes"
@@ -176,6 +177,11 @@ func (c *cluster) run() error {
 		return err
 	}
 	s := &supervisor{cluster: c}
+	s.tunnels = s.newTunnels()
+	apiServer, err := apiServerArgs(c)
+	if err != nil {
+		return err
+	}
 	if err := front.serveEarly(ctx, c.pki, s.wrap(http.HandlerFunc(unavailable))); err != nil {
 		return err
 	}
@@ -185,7 +191,7 @@ func (c *cluster) run() error {
 		defer c.datastore.close()
 		err := c.datastore.start(ctx, c)
 		if err == nil {
-			err = runAPIServer(ctx, apiServerArgs(c), front.forAPIServer(), s.wrap)
+			err = runAPIServer(ctx, apiServer, front.forAPIServer(), s.wrap)
 		}
 		cancel(fmt.Errorf("apiserver ended: %v", err))
 	}()
@@ -264,15 +270,42 @@ func waitReady(ctx context.Context, client rest.Interface) error {
 	}
 }
 
-// outboundIP is the address that packets to elsewhere would come from; nothing is sent.
+// outboundIP is the address that packets to elsewhere would come from, and nothing is sent; where there is no elsewhere, that of the
+// interface of the default route.
 func outboundIP() string {
 	conn, err := net.Dial("udp", "192.0.2.1:9")
 	if err != nil {
-		return "127.0.0.1"
+		return defaultRouteIP()
 	}
 	defer func() { _ = conn.Close() }()
 	host, _, _ := net.SplitHostPort(conn.LocalAddr().String())
 	return host
+}
+
+func defaultRouteIP() string {
+	const loopback = "127.0.0.1"
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return loopback
+	}
+	for _, route := range routes {
+		isDefault := route.Dst == nil
+		if route.Dst != nil {
+			ones, _ := route.Dst.Mask.Size()
+			isDefault = ones == 0
+		}
+		if !isDefault || route.LinkIndex == 0 {
+			continue
+		}
+		link, err := netlink.LinkByIndex(route.LinkIndex)
+		if err != nil {
+			continue
+		}
+		if addresses, err := netlink.AddrList(link, netlink.FAMILY_V4); err == nil && len(addresses) > 0 {
+			return addresses[0].IP.String()
+		}
+	}
+	return loopback
 }
 
 // nthIP is the nth address of a range.

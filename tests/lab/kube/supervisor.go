@@ -15,14 +15,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rancher/remotedialer"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 )
 
 // A supervisor serves what k3s has on port 6443 beside the Kubernetes API.
 type supervisor struct {
 	*cluster
-	core atomic.Pointer[kubernetes.Interface] // set once the API can be asked
+	core    atomic.Pointer[kubernetes.Interface] // set once the API can be asked
+	tunnels *remotedialer.Server                 // the connections that nodes opened
 }
 
 // wrap serves the supervisor's paths, and everything else from next.
@@ -40,14 +44,18 @@ func (s *supervisor) wrap(next http.Handler) http.Handler {
 		"/v1-k3s/client-kubelet.crt":        s.only(agents, s.kubeletCertificate(s.clientKubelet)),
 		"/v1-k3s/client-kube-proxy.crt":     s.only(agents, s.sharedCertificate("client-kube-proxy", "system:kube-proxy")),
 		"/v1-k3s/client-k3s-controller.crt": s.only(agents, s.sharedCertificate("client-k3s-controller", "system:k3s-controller")),
+		"/v1-k3s/connect":                   s.tunnels.ServeHTTP,
 		"/v1-k3s/server-bootstrap":          s.only([]string{serverGroup}, s.bootstrap),
 	}
 	if s.datastore.embedded {
 		paths["/db/info"] = s.only([]string{serverGroup}, s.dbInfo)
 	}
+	connect := s.only([]string{mastersGroup}, s.proxy)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if ours, ok := paths[r.URL.Path]; ok {
 			ours(w, r)
+		} else if r.Method == http.MethodConnect {
+			connect(w, r)
 		} else {
 			next.ServeHTTP(w, r)
 		}
@@ -81,8 +89,41 @@ func (s *supervisor) readyz(w http.ResponseWriter, _ *http.Request, _ *caller) {
 	plain(w, []byte("ok"))
 }
 
-func (s *supervisor) apiServers(w http.ResponseWriter, _ *http.Request, _ *caller) {
-	answer(w, []string{net.JoinHostPort(s.advertise, strconv.Itoa(s.port))})
+// apiServers answers with the endpoints of the Service "kubernetes": at these agents reach the servers.
+func (s *supervisor) apiServers(w http.ResponseWriter, r *http.Request, _ *caller) {
+	servers := []string{}
+	if core := s.core.Load(); core != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+		defer cancel()
+		ofService := metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=kubernetes"}
+		slices, err := (*core).DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).List(ctx, ofService)
+		if err != nil {
+			refuse(w, http.StatusInternalServerError, err.Error())
+			return
+		}
+		for _, slice := range slices.Items {
+			servers = append(servers, addressesOf(slice)...)
+		}
+	}
+	if len(servers) == 0 {
+		servers = append(servers, net.JoinHostPort(s.advertise, strconv.Itoa(s.port)))
+	}
+	answer(w, servers)
+}
+
+// addressesOf a slice, each with its port "https".
+func addressesOf(slice discoveryv1.EndpointSlice) (out []string) {
+	for _, port := range slice.Ports {
+		if port.Name == nil || *port.Name != "https" || port.Port == nil {
+			continue
+		}
+		for _, endpoint := range slice.Endpoints {
+			for _, address := range endpoint.Addresses {
+				out = append(out, net.JoinHostPort(address, strconv.Itoa(int(*port.Port))))
+			}
+		}
+	}
+	return out
 }
 
 // config answers with the fields of k3s' internal configuration that agents and joining servers read; names are those of its Go fields.

@@ -48,7 +48,7 @@ async fn a_cluster_that_never_ran_is_deleted() -> Result<()> {
 async fn a_cluster_that_was_refused_is_deleted() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
-        create(&client, namespace, "dev", &json!({ "mode": "hcp" })).await?;
+        create(&client, namespace, "dev", &json!({ "mode": "hcp", "agents": 1 })).await?;
         status(&client, namespace, "dev", |status| status.phase == Phase::Pending).await?;
         delete(&client, namespace, "dev").await
     })

@@ -178,6 +178,7 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         capacity: BTreeMap::new(),
         nodes: Vec::new(),
         node_addresses: Vec::new(),
+        all_node_addresses: Vec::new(),
         live: Live::default(),
         named_secrets: HashMap::new(),
         offered: k3k_api::offered::Offered::default(),

@@ -44,10 +44,10 @@ async fn a_bad_spec_makes_nothing_and_names_the_field() -> Result<()> {
 async fn what_is_not_supported_is_said() -> Result<()> {
     let client = client().await?;
     in_namespace(&client, async |namespace| {
-        create(&client, namespace, "dev", &json!({ "mode": "hcp" })).await?;
+        create(&client, namespace, "dev", &json!({ "mode": "hcp", "servers": 3 })).await?;
         let refused = status(&client, namespace, "dev", |status| status.phase == Phase::Pending).await?;
         assert_eq!(super::reason(&refused), reason::NOT_SUPPORTED);
-        assert!(message(&refused).starts_with("spec.mode: "), "{}", message(&refused));
+        assert!(message(&refused).starts_with("spec.servers: "), "{}", message(&refused));
         Ok(())
     })
     .await

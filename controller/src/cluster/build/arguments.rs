@@ -1,6 +1,7 @@
 //! `spec.serverArgs` and `spec.agentArgs`: which are passed on, which are merged into the configuration, which are refused.
 
 use super::mode::Nodes;
+use super::outside;
 
 /// Flags that would contradict what the cluster is built on, with the reason.
 const REFUSED: &[(&str, &str)] = &[
@@ -191,6 +192,8 @@ pub fn server_arguments(spec: &[String], nodes: Nodes) -> Result<ServerArguments
         }
         list.extend(value.split(',').map(|part| part.trim().to_owned()));
     }
+    // On the command line, since a list there takes the place of the configuration's. The last one counts.
+    sorted.command_line.extend(nodes.are_outside().then(|| outside::NO_OWN_ENDPOINTS.to_owned()));
     Ok(sorted)
 }
 
@@ -311,6 +314,14 @@ mod tests {
             assert_eq!(server_arguments(&spec, Nodes::Pods).unwrap_err().index, 1, "{refused}");
         }
         assert_eq!(agent_arguments(&owned(&["--server https://elsewhere"])).unwrap_err().index, 0);
+    }
+
+    #[test]
+    fn servers_without_nodes_of_their_own_leave_the_endpoints_to_us() {
+        let spec = owned(&["--kube-apiserver-arg=endpoint-reconciler-type=lease"]);
+        let words = server_arguments(&spec, Nodes::Outside).unwrap().command_line;
+        assert_eq!(words.last().map(String::as_str), Some(outside::NO_OWN_ENDPOINTS));
+        assert_eq!(server_arguments(&spec, Nodes::Shown).unwrap().command_line, spec);
     }
 
     #[test]

@@ -20,6 +20,8 @@ const DISABLED: [&str; 4] = ["servicelb", "traefik", "metrics-server", "local-st
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub struct ServerConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_token: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     cluster_init: bool,
     cluster_cidr: String,
@@ -52,6 +54,8 @@ pub struct Inputs<'a> {
     pub tls_sans: &'a [String],
     /// The cluster token.
     pub token: &'a str,
+    /// The secret of workers, where it is not the cluster token.
+    pub agent_token: Option<&'a str>,
     /// The user's arguments.
     pub arguments: &'a ServerArguments,
 }
@@ -64,6 +68,7 @@ pub fn server(inputs: &Inputs<'_>) -> ServerConfig {
     let own: Vec<String> = own.collect();
     disable.extend(own);
     ServerConfig {
+        agent_token: inputs.agent_token.map(str::to_owned),
         cluster_init: false,
         cluster_cidr: inputs.cluster_cidr.to_owned(),
         cluster_dns: inputs.cluster_dns.to_owned(),

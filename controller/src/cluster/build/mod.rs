@@ -15,6 +15,7 @@ pub mod kubelet;
 pub mod mode;
 pub mod node;
 pub mod nodes;
+pub mod outside;
 pub mod policy;
 pub mod server;
 pub mod service;

@@ -28,6 +28,11 @@ impl Nodes {
         self == Self::Shown
     }
 
+    /// Whether they join from outside, at the address where the API is exposed.
+    pub fn are_outside(self) -> bool {
+        self == Self::Outside
+    }
+
     /// Whether servers are nodes, and agents are beside them.
     pub fn are_pods(self) -> bool {
         self == Self::Pods

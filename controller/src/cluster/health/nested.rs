@@ -2,9 +2,10 @@
 
 use super::classes::{self, Classes};
 use super::members::{self, Members};
-use super::{Health, Report, access, admission, priority_classes};
+use super::{Health, Report, access, admission, endpoints, priority_classes};
 use crate::cluster::build::certificates::Authorities;
 use crate::cluster::build::mode::Nodes;
+use crate::cluster::build::outside::Advertised;
 use crate::cluster::build::{Site, base64};
 use crate::cluster::plan::Addresses;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -49,6 +50,8 @@ pub struct Target {
     authorities: Arc<Authorities>,
     /// Where the nested API server asks about pods.
     pub(super) admission: Option<String>,
+    /// Where workers outside are told that the API is.
+    advertised: Option<Advertised>,
     site: Site,
     sync: SyncConfig,
     host: Option<Client>,
@@ -65,6 +68,7 @@ impl Target {
             mirrors: false,
             authorities: Arc::new(authorities),
             admission: None,
+            advertised: None,
             site: site.clone(),
             sync: SyncConfig::default(),
             host: None,
@@ -81,6 +85,12 @@ impl Target {
     #[must_use]
     pub fn asking(self, admission: Option<String>) -> Self {
         Self { admission, ..self }
+    }
+
+    /// The same, whose workers are told that the API is there.
+    #[must_use]
+    pub fn advertising(self, advertised: Option<Advertised>) -> Self {
+        Self { advertised, ..self }
     }
 
     /// Certificate of the authority behind the nested API server and the virtual kubelet.
@@ -134,6 +144,7 @@ impl PartialEq for Target {
             && self.node == other.node
             && self.mirrors == other.mirrors
             && self.admission == other.admission
+            && self.advertised == other.advertised
             && self.sync == other.sync
             && certificates(self) == certificates(other)
     }
@@ -177,6 +188,7 @@ pub(super) async fn follow(
             () = follow_nodes(client.clone(), &target, members.clone(), &report_node) => {}
             () = classes::offer(client.clone(), classes.clone(), &target.sync) => {}
             () = admission::keep(client.clone(), &target, is_well.subscribe()) => {}
+            () = endpoints::keep(client.clone(), target.advertised.as_ref()) => {}
             () = copy_priorities(&target, client, classes.clone()) => {}
             () = recheck.notified() => {}
         }
@@ -236,6 +248,10 @@ async fn ask(target: &Target, client: &Client, granted: &mut bool) -> Result<(),
             answer(access::grant(client)).await?;
         }
         answer(access::first_account(client)).await?;
+        // Whoever joins at once is told this address, not the server pod's.
+        if let Some(advertised) = &target.advertised {
+            answer(endpoints::write(client, advertised)).await?;
+        }
         *granted = true;
     }
     let request = http::Request::get("/readyz").body(Vec::new());
@@ -327,7 +343,7 @@ fn before_any(target: &Target) -> Report {
 
 /// The cluster's owner brings the nodes, and may have none yet.
 fn joined_from_outside() -> Report {
-    Report::well("NotFollowed", "nodes join from outside")
+    Report::well("NotFollowed", "workers join from outside: kubectl k3k join prints how")
 }
 
 /// Follows the nodes until the watch breaks.

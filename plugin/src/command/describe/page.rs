@@ -40,6 +40,9 @@ pub(super) fn render(observed: &Observed, now: jiff::Timestamp) -> String {
             observed.pods.iter().filter(|pod| label(pod, COMPONENT) == Some(part)).map(pod_line).collect();
         many(&mut add, title, pods, is_part.then_some("none"));
     }
+    if mode == Mode::Hcp {
+        add("Workers", super::super::join::next(cluster));
+    }
     // Elsewhere they are out of the host's sight.
     if let Some(tenants) = observed.tenants.filter(|_| mode == Mode::Shared) {
         add("Tenant pods", tenants.to_string());
@@ -245,6 +248,15 @@ mod tests {
         let pod = &mut observed.pods[1];
         pod.metadata.name = Some("k3k-dev-agent-0".to_owned());
         pod.metadata.labels = Some([(COMPONENT.to_owned(), "agent".to_owned())].into());
+        insta::assert_snapshot!(render(&observed, now));
+    }
+
+    #[test]
+    fn a_control_plane_alone_says_what_workers_need() {
+        let now = "2026-01-01T00:05:00Z".parse().expect("time");
+        let mut observed = observed("True", "Provisioned", "");
+        observed.cluster.spec = serde_json::from_value(json!({"mode": "hcp"})).expect("spec");
+        observed.pods.pop();
         insta::assert_snapshot!(render(&observed, now));
     }
 
