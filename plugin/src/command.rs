@@ -76,7 +76,7 @@ async fn run(cli: Cli, mut tree: clap::Command, terminal: &Terminal) -> Result<E
             get::run(&args, flags, terminal).await
         }
         Command::Describe(args) => describe::run(&args, flags, terminal).await,
-        Command::Upgrade(args) => upgrade::run(&args, flags, terminal).await,
+        Command::Upgrade(args) => Box::pin(upgrade::run(&args, flags, terminal)).await,
         Command::Delete(args) | Command::Cluster(LegacyCluster::Delete(args)) => {
             delete::run(&args, flags, terminal).await
         }

@@ -28,9 +28,11 @@ pub async fn step(
     let names = site.names();
     let api = context.health.of(&site.uid).api;
     // A port that is open is not yet an API that answers; one of several servers is only ready when it is.
-    let answers = |server: Member| match server.ready && !etcd.servers.etcd && !api.ok {
-        true => Member { ready: false, state: format!("{}, and {}", server.state, api.message), ..server },
-        false => server,
+    let answers = |server: Member| {
+        if !server.ready || etcd.servers.etcd || api.ok {
+            return server;
+        }
+        Member { ready: false, state: format!("{}, and {}", server.state, api.message), ..server }
     };
     let unwell = || {
         let report = etcd.report.as_ref();
