@@ -276,7 +276,7 @@ fn three_servers_always_answer_and_what_does_not_start_is_taken_back() -> Result
     let most = watching.finish()?;
     let (answered, broken) = asking.finish().context("somebody must always answer")?;
     println!(
-        "{answered} questions were answered, {broken} connections broke, at most {most} server was not ready"
+        "{answered} questions were answered, {broken} connections broke, at most {most} server was being replaced"
     );
     ensure!(answered > 20, "only {answered} questions were asked");
     ensure!(most == 1, "{most} servers were being replaced at once");
