@@ -6,6 +6,7 @@ mod host;
 mod join;
 mod legacy;
 mod policy;
+mod upgrade;
 
 pub(crate) use connection::{ConnectionFlags, connection_flags};
 pub(crate) use create::{CreateArgs, ExposeFlag, PersistenceFlag, StorageFlag};
@@ -17,6 +18,7 @@ pub(crate) use policy::{
     PolicyCreateArgs, PolicyDeleteArgs, PolicyDescribeArgs, PolicyExplainArgs, PolicyGetArgs, PolicyTestArgs,
     PolicyUnbindArgs, PullPolicyFlag, RegistryFlag, ServiceTypeFlag, TestFormat,
 };
+pub(crate) use upgrade::UpgradeArgs;
 
 use crate::output::{age, object::Format};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     /// Show one cluster: what it is, what runs, what is wrong
     #[command(visible_alias = "status")]
     Describe(DescribeArgs),
+    /// Give a cluster the next version of K3s, one server after the other
+    Upgrade(UpgradeArgs),
     /// Delete clusters and everything in them
     Delete(DeleteArgs),
     /// Print, merge or remove the kubeconfig of a cluster
@@ -94,7 +98,7 @@ pub(crate) enum Command {
 
 /// The commands in the order and under the headings in which help lists them.
 pub(crate) const GROUPS: &[(&str, &[&str])] = &[
-    ("Basic Commands", &["create", "get", "describe", "delete"]),
+    ("Basic Commands", &["create", "get", "describe", "upgrade", "delete"]),
     ("Access Commands", &["connect", "disconnect", "kubeconfig", "kubectl", "join"]),
     ("Policy Commands", &["policy"]),
     ("System Commands", &["install", "uninstall", "version", "completion", "options", "help"]),

@@ -15,6 +15,7 @@ mod kubectl;
 mod policy;
 mod remains;
 mod uninstall;
+mod upgrade;
 mod version;
 
 use crate::cli::{self, Cli, Command, KubeconfigCommand, LegacyCluster};
@@ -76,6 +77,7 @@ async fn run(cli: Cli, mut tree: clap::Command, terminal: &Terminal) -> Result<E
             get::run(&args, flags, terminal).await
         }
         Command::Describe(args) => describe::run(&args, flags, terminal).await,
+        Command::Upgrade(args) => Box::pin(upgrade::run(&args, flags, terminal)).await,
         Command::Delete(args) | Command::Cluster(LegacyCluster::Delete(args)) => {
             delete::run(&args, flags, terminal).await
         }

@@ -15,6 +15,8 @@ pub const NODE_READY: &str = "NodeReady";
 
 /// Type: the nested API is reached from outside the host, as `spec.expose` asks. Only there when it asks.
 pub const EXPOSED: &str = "Exposed";
+/// Type: all servers run the version of K3s that the spec asks for. Only there once it asked for another.
+pub const UPGRADED: &str = "Upgraded";
 /// Type, in mode virtual: the containers of all agents run.
 pub const AGENTS_READY: &str = "AgentsReady";
 
@@ -41,6 +43,22 @@ pub mod exposed_reason {
     pub const PORT_PENDING: &str = "PortPending";
     /// An Ingress needs a DNS name, and the spec has none.
     pub const NAME_MISSING: &str = "NameMissing";
+}
+
+/// Reasons of [`UPGRADED`].
+pub mod upgraded_reason {
+    /// All servers run the version that is asked for.
+    pub const UP_TO_DATE: &str = "UpToDate";
+    /// It has not begun: the servers are not well yet.
+    pub const WAITING: &str = "Waiting";
+    /// Servers, and then agents, are replaced one after the other.
+    pub const UPGRADING: &str = "Upgrading";
+    /// A server does not start, and others already run the version: there is no way back.
+    pub const STALLED: &str = "Stalled";
+    /// The first server did not start, and was given the version that ran before. Not tried again until the spec asks for another.
+    pub const ROLLED_BACK: &str = "RolledBack";
+    /// There is no way from the version that runs to the one that is asked for. Nothing has changed.
+    pub const REFUSED: &str = "Refused";
 }
 
 /// Reasons of a policy's conditions.

@@ -12,6 +12,7 @@ pub mod offered;
 pub mod quantity;
 pub mod storage;
 pub mod told_policy;
+pub mod upgrade;
 pub mod v1beta1;
 pub mod version;
 

@@ -1,7 +1,7 @@
 //! Events on Clusters, when something changes for their owners.
 
 use super::build::Site;
-use k3k_api::conditions::{self, ETCD_READY, EXPOSED, READY};
+use k3k_api::conditions::{self, ETCD_READY, EXPOSED, READY, UPGRADED, upgraded_reason};
 use k3k_api::managers;
 use k3k_api::v1beta1::{ClusterStatus, GROUP, Phase, VERSION};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -23,7 +23,12 @@ impl Events {
     /// Tells what changed from one status to the next, if it concerns the owner. A lost event is not worth a retry:
     /// the status says the same.
     pub async fn transition(&self, site: &Site, before: &ClusterStatus, after: &ClusterStatus) {
-        let events = [event(before, after), exposure(before, after), etcd_event(before, after)];
+        let events = [
+            event(before, after),
+            exposure(before, after),
+            etcd_event(before, after),
+            upgrade(before, after),
+        ];
         for event in events.into_iter().flatten() {
             self.publish(&event, &reference(site)).await;
         }
@@ -121,6 +126,39 @@ fn etcd_event(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
     })
 }
 
+/// The event for the begin and the end of an upgrade, and for what keeps it from going on.
+fn upgrade(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
+    let told = |status: &ClusterStatus| conditions::find(&status.conditions, UPGRADED).cloned();
+    let (old, new) = (told(before), told(after)?);
+    let (type_, reason, each_message) = match new.reason.as_str() {
+        // Progress is for the condition.
+        upgraded_reason::UPGRADING => (EventType::Normal, "UpgradeBegun", false),
+        upgraded_reason::WAITING => (EventType::Normal, "UpgradeWaiting", false),
+        upgraded_reason::UP_TO_DATE => (EventType::Normal, "Upgraded", false),
+        upgraded_reason::STALLED => (EventType::Warning, "UpgradeStalled", false),
+        upgraded_reason::ROLLED_BACK => (EventType::Warning, "UpgradeRolledBack", false),
+        // Other words are about another version.
+        _ => (EventType::Warning, "UpgradeRefused", true),
+    };
+    // A version that was taken out of the spec again has upgraded nothing, nor has what goes on been begun again.
+    let goes_on = before.upgrade.as_ref().is_some_and(|change| change.failure.is_none());
+    let agents = old.as_ref().is_some_and(|old| old.reason == upgraded_reason::UPGRADING) && !goes_on;
+    let is_news = match new.reason.as_str() {
+        upgraded_reason::UP_TO_DATE => before.version != after.version || agents,
+        upgraded_reason::UPGRADING => !goes_on && before.version == after.version,
+        _ => true,
+    };
+    let same =
+        old.is_some_and(|old| old.reason == new.reason && (!each_message || old.message == new.message));
+    (!same && is_news).then(|| Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(new.message.chars().take(900).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +183,41 @@ mod tests {
         #[case] want: Option<(EventType, &str)>,
     ) {
         let event = event(&status(before.0, before.1), &status(after.0, after.1));
+        assert_eq!(event.as_ref().map(|event| (event.type_, event.reason.as_str())), want);
+    }
+
+    #[rstest]
+    #[case(("UpToDate", "v1", None), ("Upgrading", "v1", Some("")), Some((EventType::Normal, "UpgradeBegun")))]
+    #[case(("Upgrading", "v1", Some("")), ("Upgrading", "v1", Some("")), None)]
+    #[case(("Upgrading", "v1", Some("")), ("UpToDate", "v2", None), Some((EventType::Normal, "Upgraded")))]
+    #[case(("Upgrading", "v1", Some("")), ("Upgrading", "v2", None), None)] // agents
+    #[case(("Upgrading", "v2", None), ("UpToDate", "v2", None), Some((EventType::Normal, "Upgraded")))]
+    #[case(("Upgrading", "v1", Some("")), ("UpToDate", "v1", None), None)] // taken back by hand
+    #[case(("Upgrading", "v1", Some("")), ("RolledBack", "v1", Some("no image")), Some((EventType::Warning, "UpgradeRolledBack")))]
+    #[case(("RolledBack", "v1", Some("no image")), ("RolledBack", "v1", Some("no image")), None)]
+    #[case(("RolledBack", "v1", Some("no image")), ("UpToDate", "v1", None), None)]
+    #[case(("RolledBack", "v1", Some("no image")), ("Upgrading", "v1", Some("")), Some((EventType::Normal, "UpgradeBegun")))]
+    #[case(("Upgrading", "v1", Some("")), ("Stalled", "v1", Some("")), Some((EventType::Warning, "UpgradeStalled")))]
+    #[case(("Stalled", "v1", Some("")), ("Upgrading", "v1", Some("")), None)]
+    #[case(("UpToDate", "v1", None), ("Refused", "v1", None), Some((EventType::Warning, "UpgradeRefused")))]
+    #[case(("Refused", "v1", None), ("UpToDate", "v1", None), None)]
+    #[case(("UpToDate", "v1", None), ("Waiting", "v1", None), Some((EventType::Normal, "UpgradeWaiting")))]
+    #[case(("Waiting", "v1", None), ("Upgrading", "v1", Some("")), Some((EventType::Normal, "UpgradeBegun")))]
+    fn transitions_of_an_upgrade(
+        #[case] before: (&str, &str, Option<&str>),
+        #[case] after: (&str, &str, Option<&str>),
+        #[case] want: Option<(EventType, &str)>,
+    ) {
+        let status = |(reason, version, change): (&str, &str, Option<&str>)| -> ClusterStatus {
+            let condition = json!({ "type": "Upgraded", "status": "False", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z" });
+            let failure = change.filter(|failure| !failure.is_empty());
+            let upgrade = change.map(|_| json!({ "to": "v2", "failure": failure }));
+            serde_json::from_value(
+                json!({ "version": version, "upgrade": upgrade, "conditions": [condition] }),
+            )
+            .unwrap()
+        };
+        let event = upgrade(&status(before), &status(after));
         assert_eq!(event.as_ref().map(|event| (event.type_, event.reason.as_str())), want);
     }
 

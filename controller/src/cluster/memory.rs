@@ -5,6 +5,7 @@ use super::Context;
 use super::build::{Kind, Site};
 use super::plan::Servers;
 use super::status::Settled;
+use super::upgrade::Course;
 use super::watch;
 use k3k_api::v1beta1::Cluster;
 use kube::ResourceExt;
@@ -59,9 +60,16 @@ impl Memory {
 }
 
 /// A hash of all that is watched and that a cluster's objects are made of or compared with.
-pub fn fingerprint(context: &Context, site: &Site, cluster: &Cluster, servers: &Servers) -> u64 {
+pub fn fingerprint(
+    context: &Context,
+    site: &Site,
+    cluster: &Cluster,
+    servers: &Servers,
+    course: &Course,
+) -> u64 {
     let mut hasher = DefaultHasher::new();
     servers.hash(&mut hasher);
+    (&course.servers, course.partition, &course.agents).hash(&mut hasher);
     (cluster.metadata.generation, cluster.labels(), cluster.finalizers()).hash(&mut hasher);
     context.caches.namespace_labels(&site.namespace).hash(&mut hasher);
     for (name, hard) in context.caches.allowed(&site.namespace) {

@@ -23,6 +23,7 @@ pub mod reconcile;
 pub mod restart;
 pub mod retry;
 pub mod status;
+pub mod upgrade;
 pub mod validate;
 pub mod watch;
 

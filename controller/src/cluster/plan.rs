@@ -13,6 +13,7 @@ use super::build::{
 use super::credentials::Credentials;
 use super::error::Error;
 use super::observe::Observed;
+use super::upgrade::Course;
 use super::validate::Accepted;
 use crate::args::Images;
 use jiff::Timestamp;
@@ -159,6 +160,8 @@ pub struct Inputs<'a> {
     pub kubelet_replicas: u16,
     /// The servers.
     pub servers: &'a Servers,
+    /// What they and all others run.
+    pub course: &'a Course,
     /// Now, for certificates that are about to expire.
     pub now: Timestamp,
 }
@@ -234,7 +237,8 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
             spec,
             policy: observed.policy.as_ref(),
             images: inputs.images,
-            version: &accepted.version,
+            version: &inputs.course.servers,
+            partition: inputs.course.partition,
             arguments: &accepted.server_arguments.command_line,
             config_hash: &config_hash,
             servers: inputs.servers,
@@ -263,7 +267,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
 }
 
 fn add_virtual_kubelet(inputs: &Inputs<'_>, shown: Shown, workload: &mut Workload) -> Result<(), Error> {
-    let Inputs { site, spec, accepted, observed, addresses, credentials, .. } = *inputs;
+    let Inputs { site, spec, observed, addresses, credentials, .. } = *inputs;
     let names = site.names();
     let policy = observed.policy.as_ref();
     let config = kubelet::Config {
@@ -276,7 +280,7 @@ fn add_virtual_kubelet(inputs: &Inputs<'_>, shown: Shown, workload: &mut Workloa
         server_ip: addresses.api,
         dns_ip: workload.cluster_dns.clone(),
         cluster_domain: kubelet::CLUSTER_DOMAIN.to_owned(),
-        version: accepted.version.clone(),
+        version: inputs.course.agents.clone(),
         capacity: observed.capacity.clone(),
         mirror_host_nodes: spec.mirror_host_nodes(),
         node_selector: kubelet::node_selector(spec, policy),
@@ -333,7 +337,7 @@ fn add_agents(inputs: &Inputs<'_>, workload: &mut Workload) -> Result<(), Error>
             spec,
             policy: observed.policy.as_ref(),
             images: inputs.images,
-            version: &accepted.version,
+            version: &inputs.course.agents,
             arguments: &accepted.agent_arguments,
             config_hash: &config_hash,
         },

@@ -2,6 +2,7 @@ use super::super::apply::Live;
 use super::super::build::capacity::Resources;
 use super::super::build::certificates::{Authorities, generate};
 use super::super::build::secret_data;
+use super::super::upgrade::Course;
 use super::super::validate;
 use super::*;
 use insta::{assert_json_snapshot, assert_snapshot};
@@ -86,6 +87,7 @@ fn planned(spec: &ClusterSpec, observed: &Observed, exposure: &Exposure, servers
         images: &Images::default(),
         kubelet_replicas: 2,
         servers,
+        course: &Course::straight(&accepted.version),
         now: Timestamp::now(),
     })
     .unwrap()

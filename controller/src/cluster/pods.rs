@@ -110,6 +110,24 @@ pub fn signature(pods: &[Arc<Pod>]) -> String {
     text
 }
 
+/// Waiting reasons that prove that an image cannot be had. A first failure to pull is none, and soon followed by one of these.
+const NO_IMAGE: [&str; 3] = ["ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName"];
+/// So often a container ends and is started again before that proves anything: a server that finds the others busy ends too.
+const CRASHES: i32 = 4;
+
+/// What proves that the pod does not start, and is not merely slow.
+pub fn failure(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let mut containers =
+        status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());
+    let proves = containers.any(|container| {
+        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+        let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
+        NO_IMAGE.contains(&reason) || reason == "CrashLoopBackOff" && container.restart_count >= CRASHES
+    });
+    proves.then(|| one(pod).message)
+}
+
 /// Whether the pod is ready.
 pub fn is_ready(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none()
@@ -258,6 +276,27 @@ mod tests {
         let status = json!({ "containerStatuses": [{ "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": { "waiting": { "reason": "InvalidImageName" } } }] });
         assert!(judge(&[pod(&status)], OWNER, None).hopeless);
+    }
+
+    #[rstest]
+    #[case("waiting", "ImagePullBackOff", 0, true)]
+    #[case("waiting", "InvalidImageName", 0, true)]
+    #[case("waiting", "ErrImagePull", 0, false)]
+    #[case("waiting", "RegistryUnavailable", 0, false)]
+    #[case("waiting", "ContainerCreating", 0, false)]
+    #[case("waiting", "CrashLoopBackOff", CRASHES - 1, false)]
+    #[case("waiting", "CrashLoopBackOff", CRASHES, true)]
+    #[case("terminated", "Error", CRASHES, false)]
+    fn what_proves_a_failure(
+        #[case] state: &str,
+        #[case] reason: &str,
+        #[case] restarts: i32,
+        #[case] proves: bool,
+    ) {
+        let state = json!({ state: { "reason": reason, "exitCode": 1 } });
+        let status = json!({ "containerStatuses": [{ "name": "c", "image": "", "imageID": "", "ready": false,
+            "restartCount": restarts, "state": state }] });
+        assert_eq!(failure(&pod(&status)).is_some(), proves);
     }
 
     #[test]

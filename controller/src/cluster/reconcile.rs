@@ -9,7 +9,7 @@ use super::plan::Servers;
 use super::status::{self, Parts, Settled};
 use super::{
     Context, Guarded, apply, credentials, etcd, finalize, finalizer, memory, namespace, observe, plan, pods,
-    validate,
+    upgrade, validate,
 };
 use jiff::Timestamp;
 use k3k_api::labels::{self, component};
@@ -65,11 +65,17 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
             return report(context, &site, &before, generation, error).await.map(|()| Action::await_change());
         }
     };
-    let fingerprint = memory::fingerprint(context, &site, cluster, &etcd.servers);
+    let course = match upgrade::step(context, &site, cluster, &etcd).await {
+        Ok(course) => course,
+        Err(error) => {
+            return report(context, &site, &before, generation, error).await.map(|()| Action::await_change());
+        }
+    };
+    let fingerprint = memory::fingerprint(context, &site, cluster, &etcd.servers, &course);
     let settled = match context.memory.recall(&site, fingerprint) {
         Some(settled) => Ok(settled),
         // Remembered from the look itself: what is recalled does not become younger.
-        None => provision(context, &site, cluster, &etcd.servers)
+        None => provision(context, &site, cluster, &etcd.servers, &course)
             .await
             .inspect(|settled| context.memory.remember(&site, fingerprint, settled)),
     };
@@ -80,7 +86,11 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
                 context.health.members_are(&site.uid, members(context, &site, cluster));
             }
             let again = etcd.again;
-            let parts = Parts { etcd: Some(etcd), ..observe::parts(context, &site, &cluster.spec) };
+            let parts = Parts {
+                etcd: Some(etcd),
+                upgrade: Some(course),
+                ..observe::parts(context, &site, &cluster.spec)
+            };
             let after = status::settled(&before, generation, &settled, &parts, Timestamp::now());
             status::publish(context, &site, &before, &after).await?;
             let look = if is_settled || has_all { memory::RESYNC } else { status::SETTLING };
@@ -132,6 +142,7 @@ async fn provision(
     site: &Site,
     cluster: &Cluster,
     servers: &Servers,
+    course: &upgrade::Course,
 ) -> Result<Settled, Error> {
     let (client, spec) = (&context.client, &cluster.spec);
     // From here on the webhook judges the namespace's pods, and a deletion waits for us.
@@ -166,6 +177,7 @@ async fn provision(
         credentials: &credentials,
         images: &context.images,
         servers,
+        course,
         kubelet_replicas: kubelet::replicas(context.kubelet_replicas, present, settled),
         now: Timestamp::now(),
     })?;

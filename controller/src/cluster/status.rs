@@ -9,10 +9,11 @@ use super::health::{Health, Report};
 use super::observe::Observed;
 use super::plan::Workload;
 use super::pods::{self, Judgement};
+use super::upgrade::Course;
 use super::validate::Accepted;
 use jiff::Timestamp;
 use k3k_api::conditions::{
-    self, AGENTS_READY, API_READY, ETCD_READY, EXPOSED, NODE_READY, READY, SERVER_READY, Status,
+    self, AGENTS_READY, API_READY, ETCD_READY, EXPOSED, NODE_READY, READY, SERVER_READY, Status, UPGRADED,
     exposed_reason, reason,
 };
 use k3k_api::managers;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub health: Health,
     /// What the servers' etcd says.
     pub etcd: Option<etcd::Outcome>,
+    /// What its servers and agents shall run.
+    pub upgrade: Option<Course>,
 }
 
 /// The pods, besides the servers', by which a cluster has nodes.
@@ -94,7 +97,6 @@ impl Settled {
                     }
                 }),
                 endpoint: Some(workload.endpoint.clone()),
-                version: Some(accepted.version.clone()),
                 ..ClusterStatus::default()
             },
         }
@@ -125,7 +127,7 @@ pub fn settled(
     parts: &Parts,
     now: Timestamp,
 ) -> ClusterStatus {
-    let Parts { server, below, health, etcd } = parts;
+    let Parts { server, below, health, etcd, upgrade } = parts;
     // What the nested API said last does not hold while its server cannot be running, nor does a node's word while
     // its kubelet cannot.
     let api = if health.api.ok && !server.may_run() { Told::pods(server) } else { Told::report(&health.api) };
@@ -148,6 +150,11 @@ pub fn settled(
     if let Some(report) = etcd.as_ref().and_then(|etcd| etcd.report.as_ref()) {
         told.push((ETCD_READY, Told::report(report)));
     }
+    if let Some(course) = upgrade
+        && (!course.report.ok || conditions::find(&before.conditions, UPGRADED).is_some())
+    {
+        told.push((UPGRADED, Told::report(&course.report)));
+    }
     told.extend([(NODE_READY, node), (READY, summary)]);
     let mut conditions = merged(before, generation, told, now);
     match exposed(settled) {
@@ -159,6 +166,8 @@ pub fn settled(
         observed_generation: generation,
         conditions,
         etcd: etcd.as_ref().and_then(|etcd| etcd.status.clone()),
+        version: upgrade.as_ref().map_or_else(|| before.version.clone(), |course| course.running.clone()),
+        upgrade: upgrade.as_ref().and_then(|course| course.under_way.clone()),
         kubelet_port: before.kubelet_port,
         ..settled.facts.clone()
     }

@@ -268,7 +268,7 @@ fn persistence(site: &Site, spec: &ClusterSpec, observed: &Observed) -> Result<(
 }
 
 /// Image tag: what the spec says, else the host's version as k3s releases it.
-fn version(spec: &ClusterSpec, host: &str) -> Result<String, Error> {
+pub(super) fn version(spec: &ClusterSpec, host: &str) -> Result<String, Error> {
     let Some(version) = spec.version.as_ref().filter(|version| !version.is_empty()) else {
         return Ok(version::default_tag(host));
     };

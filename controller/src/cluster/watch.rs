@@ -9,7 +9,9 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k3k_api::labels;
 use k3k_api::names::ClusterNames;
 use k3k_api::v1beta1::{Phase, VirtualClusterPolicy};
-use k8s_openapi::api::core::v1::{Event, Namespace, Node, NodeSpec, NodeStatus, Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{
+    Container, Event, Namespace, Node, NodeSpec, NodeStatus, Pod, PodSpec, ResourceQuota,
+};
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
 use kube::runtime::{
@@ -303,10 +305,17 @@ fn trim_metadata(metadata: &mut ObjectMeta) {
     metadata.annotations = None;
 }
 
-/// Judging a pod needs its labels and its status.
+/// Judging a pod needs its labels and its status, and what it was made for is said by its image.
 fn trim_pod(pod: &mut Pod) {
     trim_metadata(&mut pod.metadata);
-    pod.spec = None;
+    pod.spec = pod.spec.take().map(|spec| PodSpec {
+        containers: spec.containers.into_iter().take(1).map(image_only).collect(),
+        ..PodSpec::default()
+    });
+}
+
+fn image_only(container: Container) -> Container {
+    Container { name: container.name, image: container.image, ..Container::default() }
 }
 
 /// Capacity needs a node's labels and what it can hold. Its list of images alone would fill the memory.

@@ -208,7 +208,7 @@ pub(super) fn mode(text: &str) -> Result<Mode, String> {
 }
 
 /// A tag of the K3s image. K3s writes its versions with `+`, which its image tags cannot contain.
-fn version(text: &str) -> Result<String, String> {
+pub(super) fn version(text: &str) -> Result<String, String> {
     text.parse::<K3sVersion>().map(|version| version.tag()).map_err(|error| error.to_string())
 }
 

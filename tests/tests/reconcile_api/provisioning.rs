@@ -11,6 +11,7 @@ use k3k_controller::cluster::build::exposure::Exposure;
 use k3k_controller::cluster::build::{Kind, Manifest, Site, token};
 use k3k_controller::cluster::credentials::Credentials;
 use k3k_controller::cluster::observe::Observed;
+use k3k_controller::cluster::upgrade::Course;
 use k3k_controller::cluster::{plan, validate};
 use k3k_tests::in_namespace;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -202,6 +203,7 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         images: &Images { pull_secrets: vec!["pull".into()], ..Images::default() },
         kubelet_replicas: 2,
         servers: &plan::Servers::single(),
+        course: &Course::straight("v1.36.3-k3s1"),
         now: jiff::Timestamp::now(),
     })?;
     let mut manifests = plan::foundation(&site, &spec, &plan::Servers::single());

@@ -26,7 +26,7 @@ pub use policy::{
     PodSecurityLevel, VirtualClusterPolicy, VirtualClusterPolicySpec, VirtualClusterPolicyStatus,
 };
 pub use secret_mount::{MountRole, SecretMount};
-pub use status::{AppliedPolicy, ClusterStatus, EtcdMember, EtcdStatus, Phase};
+pub use status::{AppliedPolicy, ClusterStatus, EtcdMember, EtcdStatus, Phase, UpgradeStatus};
 pub use sync::{IngressSync, PriorityClassSync, ResourceSync, SyncConfig, SyncedKind};
 
 /// Group of the custom resources.

@@ -104,9 +104,29 @@ pub struct ClusterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
 
-    /// Version of K3s in use.
+    /// Version of K3s that the servers run: the last one that all of them were given. None before the first of them ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+
+    /// The change of that version that is under way, or that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeStatus>,
+}
+
+/// A change of the version of K3s.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct UpgradeStatus {
+    /// The version that the servers are given.
+    pub to: String,
+
+    /// The newest version that a server has run since it began. From then on there is no way back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reached: Option<String>,
+
+    /// Why it was taken back. It is not tried again until spec.version changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// The etcd of several servers.

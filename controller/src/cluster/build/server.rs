@@ -35,6 +35,8 @@ pub struct Inputs<'a> {
     pub images: &'a Images,
     /// Tag of the k3s image.
     pub version: &'a str,
+    /// Servers below this number keep what they run.
+    pub partition: u32,
     /// The user's arguments, checked.
     pub arguments: &'a [String],
     /// Changes when the configuration changes.
@@ -63,6 +65,9 @@ pub fn stateful_set(site: &Site, inputs: &Inputs<'_>) -> Manifest {
             "spec": pod(site, inputs),
         },
     });
+    if inputs.partition > 0 {
+        spec["updateStrategy"] = json!({ "rollingUpdate": { "partition": inputs.partition } });
+    }
     if let Storage::Dynamic { class, size } = inputs.spec.persistence() {
         let mut claim = json!({
             "apiVersion": "v1", "kind": "PersistentVolumeClaim",

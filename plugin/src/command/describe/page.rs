@@ -5,10 +5,11 @@ use crate::command::create::{fix, short};
 use crate::command::get::summary;
 use crate::install::rollout;
 use crate::output::{age, table};
-use k3k_api::conditions::{self, READY};
+use k3k_api::conditions::{self, READY, UPGRADED};
 use k3k_api::labels::{COMPONENT, component};
 use k3k_api::v1beta1::{Cluster, Mode, Storage};
 use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// How many of the latest events are shown.
 const EVENTS: usize = 8;
@@ -27,6 +28,10 @@ pub(super) fn render(observed: &Observed, now: jiff::Timestamp) -> String {
         "Status",
         message.map_or_else(|| summary(cluster), |message| format!("{}: {message}", summary(cluster))),
     );
+    let upgraded = conditions::find(&status.conditions, UPGRADED);
+    if let Some(upgraded) = upgraded.filter(|upgraded| upgraded.status != "True") {
+        add("Upgrade", format!("{}: {}", upgraded.reason, upgraded.message));
+    }
     if let Some(endpoint) = &status.endpoint {
         add("API", endpoint.clone());
     }
@@ -74,7 +79,7 @@ pub(super) fn render(observed: &Observed, now: jiff::Timestamp) -> String {
     if let Some(policy) = &status.policy_name {
         add("Policy", policy.clone());
     }
-    let others = status.conditions.iter().filter(|condition| condition.type_ != READY).map(|condition| {
+    let others = status.conditions.iter().filter(|condition| !has_line(condition)).map(|condition| {
         format!("{} {}: {} {}", condition.type_, condition.status, condition.reason, condition.message)
     });
     many(&mut add, "Conditions", others.map(|line| line.trim_end().to_owned()).collect(), None);
@@ -89,6 +94,11 @@ pub(super) fn render(observed: &Observed, now: jiff::Timestamp) -> String {
     }
     text.push_str(&table::render(None, &rows));
     text
+}
+
+/// Whether the condition has a line of its own.
+fn has_line(condition: &Condition) -> bool {
+    condition.type_ == READY || condition.type_ == UPGRADED && condition.status != "True"
 }
 
 fn headline(cluster: &Cluster, now: jiff::Timestamp) -> String {
@@ -258,6 +268,21 @@ mod tests {
         observed.cluster.spec = serde_json::from_value(json!({"mode": "hcp"})).expect("spec");
         observed.pods.pop();
         insta::assert_snapshot!(render(&observed, now));
+    }
+
+    #[test]
+    fn an_upgrade_has_a_line() {
+        let now = "2026-01-01T00:05:00Z".parse().expect("time");
+        let mut observed = observed("True", "Provisioned", "");
+        let told = json!({"type": "Upgraded", "status": "False", "reason": "Upgrading", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            "message": "1 of 3 servers run v1.36.3-k3s1; waiting: k3k-dev-server-1 is replaced next"});
+        if let Some(status) = &mut observed.cluster.status {
+            status.conditions.push(serde_json::from_value(told).expect("condition"));
+        }
+        let page = render(&observed, now);
+        let line = page.lines().find(|line| line.starts_with("Upgrade"));
+        assert!(line.is_some_and(|line| line.contains("Upgrading: 1 of 3 servers run")), "{page}");
+        assert!(!page.contains("Upgraded False"), "once is enough: {page}");
     }
 
     #[test]
