@@ -3,6 +3,7 @@
 
 use super::Context;
 use super::build::{Kind, Site};
+use super::pause::Step;
 use super::plan::Servers;
 use super::status::Settled;
 use super::watch;
@@ -59,9 +60,10 @@ impl Memory {
 }
 
 /// A hash of all that is watched and that a cluster's objects are made of or compared with.
-pub fn fingerprint(context: &Context, site: &Site, cluster: &Cluster, servers: &Servers) -> u64 {
+pub fn fingerprint(context: &Context, site: &Site, cluster: &Cluster, servers: &Servers, pause: &Step) -> u64 {
     let mut hasher = DefaultHasher::new();
     servers.hash(&mut hasher);
+    (pause.running, pause.stopped_until.as_ref().map(|until| until.0)).hash(&mut hasher);
     (cluster.metadata.generation, cluster.labels(), cluster.finalizers()).hash(&mut hasher);
     context.caches.namespace_labels(&site.namespace).hash(&mut hasher);
     for (name, hard) in context.caches.allowed(&site.namespace) {

@@ -12,6 +12,7 @@ use super::build::{
 use super::credentials::Credentials;
 use super::error::Error;
 use super::observe::Observed;
+use super::pause::{Running, Step};
 use super::validate::Accepted;
 use crate::args::Images;
 use jiff::Timestamp;
@@ -156,6 +157,8 @@ pub struct Inputs<'a> {
     pub kubelet_replicas: u16,
     /// The servers.
     pub servers: &'a Servers,
+    /// Which parts run, and what the virtual kubelet is told of the last pause.
+    pub pause: &'a Step,
     /// Now, for certificates that are about to expire.
     pub now: Timestamp,
 }
@@ -227,6 +230,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
             arguments: &accepted.server_arguments.command_line,
             config_hash: &config_hash,
             servers: inputs.servers,
+            paused: inputs.pause.running == Running::Nothing,
         },
     );
     let mut workload = Workload {
@@ -266,6 +270,7 @@ fn add_virtual_kubelet(inputs: &Inputs<'_>, shown: Shown, workload: &mut Workloa
         node_selector: kubelet::node_selector(spec, policy),
         sync: observed.sync(spec),
         offered: observed.offered.clone(),
+        stopped_until: inputs.pause.stopped_until.clone(),
     };
     let present = observed.live.get(Kind::Secret, &names.agent_config());
     let failed = |error: &dyn std::error::Error| build(Kind::Secret, &names.agent_config(), error);
@@ -284,7 +289,7 @@ fn add_virtual_kubelet(inputs: &Inputs<'_>, shown: Shown, workload: &mut Workloa
             spec,
             policy,
             images: inputs.images,
-            replicas: inputs.kubelet_replicas,
+            replicas: if inputs.pause.running == Running::All { inputs.kubelet_replicas } else { 0 },
             config_hash: &config.hash(),
         },
     ));
@@ -311,6 +316,7 @@ fn add_agents(inputs: &Inputs<'_>, workload: &mut Workload) -> Result<(), Error>
             version: &accepted.version,
             arguments: &accepted.agent_arguments,
             config_hash: &config_hash,
+            paused: inputs.pause.running == Running::Nothing,
         },
     ));
     Ok(())

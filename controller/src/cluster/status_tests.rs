@@ -36,7 +36,7 @@ fn now() -> Timestamp {
 }
 
 fn status(server: Judgement, kubelet: Judgement, health: Health) -> ClusterStatus {
-    let parts = Parts { server, below: Below::Kubelet(kubelet), health, etcd: None };
+    let parts = Parts { server, below: Below::Kubelet(kubelet), health, etcd: None, pause: None };
     settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now())
 }
 
@@ -46,7 +46,7 @@ fn condition<'a>(status: &'a ClusterStatus, kind: &str) -> &'a Condition {
 
 #[test]
 fn exposure_is_told_as_long_as_it_is_wanted() {
-    let parts = Parts { server: running(), below: Below::Kubelet(running()), health: well(), etcd: None };
+    let parts = Parts { server: running(), below: Below::Kubelet(running()), health: well(), etcd: None, pause: None };
     let told = |before: &ClusterStatus, exposure: Exposure| {
         settled(before, Some(3), &Settled { exposure, ..facts() }, &parts, now())
     };
@@ -182,7 +182,7 @@ fn parts_have_conditions_of_their_own() {
 
 #[test]
 fn the_same_state_gives_the_same_status_later_on() {
-    let parts = Parts { server: running(), below: Below::Kubelet(running()), health: well(), etcd: None };
+    let parts = Parts { server: running(), below: Below::Kubelet(running()), health: well(), etcd: None, pause: None };
     let first = settled(&ClusterStatus::default(), Some(1), &facts(), &parts, now());
     let later = settled(&first, Some(1), &facts(), &parts, now() + jiff::SignedDuration::from_hours(1));
     assert_eq!(first, later);
@@ -201,7 +201,7 @@ fn a_failure_keeps_what_was_known() {
 }
 
 fn of_agents(agents: Judgement, health: Health) -> ClusterStatus {
-    let parts = Parts { server: running(), below: Below::Agents(agents), health, etcd: None };
+    let parts = Parts { server: running(), below: Below::Agents(agents), health, etcd: None, pause: None };
     settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now())
 }
 
@@ -229,7 +229,7 @@ fn a_virtual_cluster_is_ready_with_all_its_nodes(
 
 #[test]
 fn a_cluster_whose_nodes_join_from_outside_is_ready_with_its_api() {
-    let parts = Parts { server: running(), below: Below::Nothing, health: well(), etcd: None };
+    let parts = Parts { server: running(), below: Below::Nothing, health: well(), etcd: None, pause: None };
     let status = settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now());
     assert_eq!(status.phase, Phase::Ready);
     assert!(conditions::find(&status.conditions, AGENTS_READY).is_none());
