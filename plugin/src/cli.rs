@@ -4,12 +4,14 @@ mod connection;
 mod create;
 mod host;
 mod legacy;
+mod pause;
 mod policy;
 
 pub(crate) use connection::{ConnectionFlags, connection_flags};
 pub(crate) use create::{CreateArgs, ExposeFlag, PersistenceFlag, StorageFlag};
 pub(crate) use host::{InstallArgs, UninstallArgs};
 pub(crate) use legacy::{LegacyCluster, LegacyGenerate};
+pub(crate) use pause::{PauseArgs, ResumeArgs};
 pub(crate) use policy::{
     BreakGlassArgs, DigestFlag, PlacementFlag, PolicyAuditArgs, PolicyBindArgs, PolicyCommand,
     PolicyCreateArgs, PolicyDeleteArgs, PolicyDescribeArgs, PolicyExplainArgs, PolicyGetArgs, PolicyTestArgs,
@@ -57,6 +59,10 @@ pub(crate) enum Command {
     Describe(DescribeArgs),
     /// Delete clusters and everything in them
     Delete(DeleteArgs),
+    /// Stop a cluster and keep all of its state
+    Pause(PauseArgs),
+    /// Run a paused cluster again
+    Resume(ResumeArgs),
     /// Print, merge or remove the kubeconfig of a cluster
     #[command(subcommand)]
     Kubeconfig(KubeconfigCommand),
@@ -90,7 +96,7 @@ pub(crate) enum Command {
 
 /// The commands in the order and under the headings in which help lists them.
 pub(crate) const GROUPS: &[(&str, &[&str])] = &[
-    ("Basic Commands", &["create", "get", "describe", "delete"]),
+    ("Basic Commands", &["create", "get", "describe", "pause", "resume", "delete"]),
     ("Access Commands", &["connect", "disconnect", "kubeconfig", "kubectl"]),
     ("Policy Commands", &["policy"]),
     ("System Commands", &["install", "uninstall", "version", "completion", "options", "help"]),

@@ -59,6 +59,12 @@ pub struct Step {
 }
 
 impl Step {
+    /// That this runs, and nothing else was decided.
+    #[cfg(test)]
+    pub(in crate::cluster) fn of(running: Running) -> Self {
+        Self { running, verdict: Verdict::Never, stopped_until: None, ends_pods: false }
+    }
+
     /// When to look again, if something is on its way that no watch shows.
     pub fn again(&self) -> Option<Duration> {
         matches!(self.verdict, Verdict::Pausing { .. }).then_some(SOON)

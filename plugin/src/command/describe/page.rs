@@ -3,6 +3,7 @@
 use super::Observed;
 use crate::command::create::{fix, short};
 use crate::command::get::summary;
+use crate::command::pause;
 use crate::install::rollout;
 use crate::output::{age, table};
 use k3k_api::conditions::{self, READY};
@@ -27,6 +28,11 @@ pub(super) fn render(observed: &Observed, now: jiff::Timestamp) -> String {
         "Status",
         message.map_or_else(|| summary(cluster), |message| format!("{}: {message}", summary(cluster))),
     );
+    if let Some(since) = pause::since(cluster) {
+        let name = cluster.metadata.name.as_deref().unwrap_or_default();
+        let shown = short(name, cluster.metadata.namespace.as_deref().unwrap_or_default());
+        add("Paused", format!("since {since}; kubectl k3k resume {shown}"));
+    }
     if let Some(endpoint) = &status.endpoint {
         add("API", endpoint.clone());
     }
