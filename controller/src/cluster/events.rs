@@ -138,8 +138,8 @@ fn etcd_event(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
     if conditions::find(&before.conditions, ETCD_READY).is_some_and(|old| old.reason == new.reason) {
         return None;
     }
-    let is_planned =
-        new.status == "True" || matches!(new.reason.as_str(), "Starting" | "Joining" | "ScalingDown" | "Paused");
+    let is_planned = new.status == "True"
+        || matches!(new.reason.as_str(), "Starting" | "Joining" | "ScalingDown" | "Paused");
     Some(Event {
         type_: if is_planned { EventType::Normal } else { EventType::Warning },
         reason: format!("Etcd{}", new.reason),

@@ -60,7 +60,13 @@ impl Memory {
 }
 
 /// A hash of all that is watched and that a cluster's objects are made of or compared with.
-pub fn fingerprint(context: &Context, site: &Site, cluster: &Cluster, servers: &Servers, pause: &Step) -> u64 {
+pub fn fingerprint(
+    context: &Context,
+    site: &Site,
+    cluster: &Cluster,
+    servers: &Servers,
+    pause: &Step,
+) -> u64 {
     let mut hasher = DefaultHasher::new();
     servers.hash(&mut hasher);
     (pause.running, pause.stopped_until.as_ref().map(|until| until.0)).hash(&mut hasher);

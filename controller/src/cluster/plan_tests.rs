@@ -122,7 +122,10 @@ fn a_pause_scales_to_zero_and_keeps_what_it_was() {
     let down = of(Running::Nothing);
     assert_eq!(replicas(&down), [0, 0]);
     let set = &down[0].object;
-    assert_eq!(set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"], "Retain", "the members' data stay");
+    assert_eq!(
+        set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"], "Retain",
+        "the members' data stay"
+    );
     assert_json_snapshot!("paused_servers_are_noted", set["metadata"]["annotations"]);
     let set = serde_json::from_value(set.clone()).unwrap();
     assert!(server::is_paused(&set));

@@ -9,8 +9,8 @@ use super::pause::{Running, Step};
 use super::plan::Servers;
 use super::status::{self, Parts, Settled};
 use super::{
-    Context, Guarded, apply, credentials, etcd, finalize, finalizer, memory, namespace, observe, pause, plan, pods,
-    validate,
+    Context, Guarded, apply, credentials, etcd, finalize, finalizer, memory, namespace, observe, pause, plan,
+    pods, validate,
 };
 use jiff::Timestamp;
 use k3k_api::labels::{self, component};
@@ -88,8 +88,11 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
             }
             let again = etcd.again.into_iter().chain(pause.again()).min();
             let has_all = has_all || pause.running == Running::Nothing;
-            let parts =
-                Parts { etcd: Some(etcd), pause: Some(pause), ..observe::parts(context, &site, &cluster.spec) };
+            let parts = Parts {
+                etcd: Some(etcd),
+                pause: Some(pause),
+                ..observe::parts(context, &site, &cluster.spec)
+            };
             let after = status::settled(&before, generation, &settled, &parts, Timestamp::now());
             status::publish(context, &site, &before, &after).await?;
             let look = if is_settled || has_all { memory::RESYNC } else { status::SETTLING };

@@ -309,10 +309,16 @@ impl Told {
             Verdict::Never => return None,
             Verdict::Over => (false, paused_reason::RESUMED, "the pause is over"),
             Verdict::Refused(message) => (false, paused_reason::REFUSED, message.as_str()),
-            Verdict::Pausing { stops_pods: true, waits } => (false, paused_reason::STOPPING_PODS, waits.as_str()),
+            Verdict::Pausing { stops_pods: true, waits } => {
+                (false, paused_reason::STOPPING_PODS, waits.as_str())
+            }
             Verdict::Pausing { stops_pods: false, waits } => (false, paused_reason::PAUSING, waits.as_str()),
-            Verdict::Paused { pods_stopped: true } => (true, paused_reason::PODS_STOPPED, "nothing of it runs"),
-            Verdict::Paused { pods_stopped: false } => (true, paused_reason::PODS_KEPT, "only tenants' pods run"),
+            Verdict::Paused { pods_stopped: true } => {
+                (true, paused_reason::PODS_STOPPED, "nothing of it runs")
+            }
+            Verdict::Paused { pods_stopped: false } => {
+                (true, paused_reason::PODS_KEPT, "only tenants' pods run")
+            }
         };
         Some(Self { ok, reason: reason.to_owned(), message: message.to_owned() })
     }

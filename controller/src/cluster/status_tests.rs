@@ -46,7 +46,13 @@ fn condition<'a>(status: &'a ClusterStatus, kind: &str) -> &'a Condition {
 
 #[test]
 fn exposure_is_told_as_long_as_it_is_wanted() {
-    let parts = Parts { server: running(), below: Below::Kubelet(running()), health: well(), etcd: None, pause: None };
+    let parts = Parts {
+        server: running(),
+        below: Below::Kubelet(running()),
+        health: well(),
+        etcd: None,
+        pause: None,
+    };
     let told = |before: &ClusterStatus, exposure: Exposure| {
         settled(before, Some(3), &Settled { exposure, ..facts() }, &parts, now())
     };
@@ -182,7 +188,13 @@ fn parts_have_conditions_of_their_own() {
 
 #[test]
 fn the_same_state_gives_the_same_status_later_on() {
-    let parts = Parts { server: running(), below: Below::Kubelet(running()), health: well(), etcd: None, pause: None };
+    let parts = Parts {
+        server: running(),
+        below: Below::Kubelet(running()),
+        health: well(),
+        etcd: None,
+        pause: None,
+    };
     let first = settled(&ClusterStatus::default(), Some(1), &facts(), &parts, now());
     let later = settled(&first, Some(1), &facts(), &parts, now() + jiff::SignedDuration::from_hours(1));
     assert_eq!(first, later);

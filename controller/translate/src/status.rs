@@ -154,14 +154,16 @@ pub fn rejected(nested: &Value, reason: &str, message: &str) -> Value {
 /// The status of a nested pod that was stopped with its cluster and does not run again, as a kubelet writes it when its node shuts down: it
 /// has failed by no fault of its own.
 pub fn stopped(nested: &Value, now: &str) -> Value {
-    let message = "Pod was stopped when the cluster was paused, and its restartPolicy does not let it run again";
+    let message =
+        "Pod was stopped when the cluster was paused, and its restartPolicy does not let it run again";
     let mut status = rejected(nested, "Terminated", message);
     for list in ["containerStatuses", "initContainerStatuses"] {
         for container in status.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             for field in ["ready", "started"] {
                 container[field] = false.into();
             }
-            let Some(started) = container["state"]["running"].as_object().map(|running| running.get("startedAt").cloned())
+            let Some(started) =
+                container["state"]["running"].as_object().map(|running| running.get("startedAt").cloned())
             else {
                 continue;
             };

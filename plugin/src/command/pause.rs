@@ -69,8 +69,7 @@ pub(super) async fn resume(
     if dry == DryRun::None && args.wait.waits() {
         let mut progress = Progress::new(terminal, name);
         let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
-        let ready =
-            follow::until_ready(&connection, name, namespace, uid, args.wait.timeout, &mut progress);
+        let ready = follow::until_ready(&connection, name, namespace, uid, args.wait.timeout, &mut progress);
         Box::pin(ready).await?;
     }
     let word = if was_paused { "resumed" } else { "is not paused" };
@@ -145,7 +144,9 @@ fn state(cluster: &Cluster, uid: &str) -> State {
     };
     match (told(PAUSED), told(READY)) {
         (Some(paused), _) if paused.status == "True" => State::Paused,
-        (Some(paused), _) if paused.reason == paused_reason::REFUSED => State::Refused(paused.message.clone()),
+        (Some(paused), _) if paused.reason == paused_reason::REFUSED => {
+            State::Refused(paused.message.clone())
+        }
         (Some(paused), _) => State::Waiting(paused.message.clone()),
         // Not even looked at: something else is wrong with the cluster.
         (None, Some(ready)) if ready.status != "True" && ready.reason != reason::PAUSING => {

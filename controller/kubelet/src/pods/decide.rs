@@ -101,9 +101,8 @@ fn may_run_again(pod: &Value) -> bool {
     let statuses = ["/status/initContainerStatuses", "/status/containerStatuses"];
     let mut statuses = statuses.iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
     match policy {
-        "Never" => !statuses.any(|status| {
-            ["running", "terminated"].iter().any(|state| status["state"][state].is_object())
-        }),
+        "Never" => !statuses
+            .any(|status| ["running", "terminated"].iter().any(|state| status["state"][state].is_object())),
         "OnFailure" => !statuses.any(|status| status["state"]["terminated"]["exitCode"] == 0),
         _ => true,
     }
@@ -197,9 +196,13 @@ mod tests {
     #[case::not_yet_once("Never", json!({"waiting": {"reason": "ContainerCreating"}}), Act::Create)]
     fn a_pause_is_like_a_restart_of_the_node(#[case] policy: &str, #[case] state: Value, #[case] act: Act) {
         let until = Some("2026-01-01T00:00:10Z".parse().unwrap());
-        let mut pod = pod("n", None, &json!({
-            "phase": "Running", "startTime": "2026-01-01T00:00:09Z", "containerStatuses": [{"state": state}],
-        }));
+        let mut pod = pod(
+            "n",
+            None,
+            &json!({
+                "phase": "Running", "startTime": "2026-01-01T00:00:09Z", "containerStatuses": [{"state": state}],
+            }),
+        );
         pod["spec"]["restartPolicy"] = policy.into();
         assert_eq!(decide(Some(&pod), None, None, until), act);
         let gone = Act::Finalize { uid: "n".into() };

@@ -120,7 +120,8 @@ pub(super) fn decide(
         return Step { stopped_until, ..step(Running::All, verdict) };
     };
     if let Some(refusal) = pause.refusal(spec) {
-        let message = format!("spec.pause: {refusal}. The cluster runs on: take spec.pause away, or change it");
+        let message =
+            format!("spec.pause: {refusal}. The cluster runs on: take spec.pause away, or change it");
         return step(Running::All, Verdict::Refused(message));
     }
     let waits = |text: String| Verdict::Pausing { stops_pods: stopped, waits: text };

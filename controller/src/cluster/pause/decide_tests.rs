@@ -41,7 +41,11 @@ const ALL_RUN: Situation<'_> = Situation {
 };
 
 /// Goes on with a pause: what runs, the reason that is told, and whether pods are ended.
-fn go(spec: &ClusterSpec, status: &mut ClusterStatus, situation: Situation<'_>) -> (Running, &'static str, bool) {
+fn go(
+    spec: &ClusterSpec,
+    status: &mut ClusterStatus,
+    situation: Situation<'_>,
+) -> (Running, &'static str, bool) {
     let step = decide(spec, status, situation, now());
     let told = match step.verdict {
         Verdict::Never => "",
@@ -52,7 +56,10 @@ fn go(spec: &ClusterSpec, status: &mut ClusterStatus, situation: Situation<'_>) 
         Verdict::Paused { pods_stopped: true } => paused_reason::PODS_STOPPED,
         Verdict::Paused { pods_stopped: false } => paused_reason::PODS_KEPT,
     };
-    *status = ClusterStatus { pods_stopped_until: step.stopped_until, ..before(Some(told).filter(|told| !told.is_empty())) };
+    *status = ClusterStatus {
+        pods_stopped_until: step.stopped_until,
+        ..before(Some(told).filter(|told| !told.is_empty()))
+    };
     (step.running, told, step.ends_pods)
 }
 
@@ -62,11 +69,19 @@ fn a_pause_stops_who_would_take_it_for_a_loss_first() {
     let mut status = ClusterStatus::default();
     assert_eq!(go(&spec, &mut status, ALL_RUN), (Running::Servers, "Pausing", false));
     let no_kubelet = Situation { kubelets: false, ..ALL_RUN };
-    assert_eq!(go(&spec, &mut status, no_kubelet), (Running::Servers, "StoppingPods", false), "first it is told");
+    assert_eq!(
+        go(&spec, &mut status, no_kubelet),
+        (Running::Servers, "StoppingPods", false),
+        "first it is told"
+    );
     assert_eq!(status.pods_stopped_until, time("2026-01-01T00:01:00Z"));
     assert_eq!(go(&spec, &mut status, no_kubelet), (Running::Servers, "StoppingPods", true));
     let overdue = Situation { tenants: Tenants { pods: 1, overdue: true }, ..no_kubelet };
-    assert_eq!(go(&spec, &mut status, overdue), (Running::Nothing, "StoppingPods", true), "servers do not wait for ever");
+    assert_eq!(
+        go(&spec, &mut status, overdue),
+        (Running::Nothing, "StoppingPods", true),
+        "servers do not wait for ever"
+    );
     let no_pods = Situation { tenants: Tenants::default(), ..no_kubelet };
     assert_eq!(go(&spec, &mut status, no_pods), (Running::Nothing, "StoppingPods", false));
     assert_eq!(go(&spec, &mut status, NOTHING_LEFT), (Running::Nothing, "PodsStopped", false));

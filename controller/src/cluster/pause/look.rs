@@ -87,8 +87,7 @@ async fn end(context: &Context, site: &Site, pods: Vec<PartialObjectMeta<Pod>>) 
         let api = api.clone();
         async move {
             let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
-            let parameters =
-                DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
             let name = pod.name_any();
             match api.delete(&name, &parameters).await {
                 Ok(_) => Ok(()),
