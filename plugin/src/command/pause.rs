@@ -16,7 +16,6 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::{Value, json};
 use std::pin::pin;
-use std::time::Duration;
 
 /// Runs `pause`.
 pub(super) async fn pause(
