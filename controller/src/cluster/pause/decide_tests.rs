@@ -6,8 +6,8 @@ fn now() -> Timestamp {
     "2026-01-01T00:01:00.5Z".parse().unwrap()
 }
 
-fn time(text: &str) -> Option<Time> {
-    Some(Time(text.parse().unwrap()))
+fn time(text: &str) -> Time {
+    Time(text.parse().unwrap())
 }
 
 /// The status of a cluster whose pause was told with this reason.
@@ -74,7 +74,7 @@ fn a_pause_stops_who_would_take_it_for_a_loss_first() {
         (Running::Servers, "StoppingPods", false),
         "first it is told"
     );
-    assert_eq!(status.pods_stopped_until, time("2026-01-01T00:01:00Z"));
+    assert_eq!(status.pods_stopped_until, Some(time("2026-01-01T00:01:00Z")));
     assert_eq!(go(&spec, &mut status, no_kubelet), (Running::Servers, "StoppingPods", true));
     let overdue = Situation { tenants: Tenants { pods: 1, overdue: true }, ..no_kubelet };
     assert_eq!(
@@ -95,9 +95,10 @@ fn a_pause_stops_who_would_take_it_for_a_loss_first() {
 #[case("PodsKept", "2025-01-01T00:00:00Z")]
 #[case("Resumed", "2025-01-01T00:00:00Z")]
 fn the_end_of_a_pause_that_stopped_pods_is_remembered(#[case] told: &str, #[case] want: &str) {
-    let mut status = ClusterStatus { pods_stopped_until: time("2025-01-01T00:00:00Z"), ..before(Some(told)) };
+    let mut status =
+        ClusterStatus { pods_stopped_until: Some(time("2025-01-01T00:00:00Z")), ..before(Some(told)) };
     assert_eq!(go(&ClusterSpec::default(), &mut status, ALL_RUN), (Running::All, "Resumed", false));
-    assert_eq!(status.pods_stopped_until, time(want));
+    assert_eq!(status.pods_stopped_until, Some(time(want)));
 }
 
 #[test]
