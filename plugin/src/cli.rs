@@ -5,6 +5,7 @@ mod create;
 mod host;
 mod join;
 mod legacy;
+mod pause;
 mod policy;
 mod upgrade;
 
@@ -13,6 +14,7 @@ pub(crate) use create::{CreateArgs, ExposeFlag, PersistenceFlag, StorageFlag};
 pub(crate) use host::{InstallArgs, UninstallArgs};
 pub(crate) use join::JoinArgs;
 pub(crate) use legacy::{LegacyCluster, LegacyGenerate};
+pub(crate) use pause::{PauseArgs, ResumeArgs};
 pub(crate) use policy::{
     BreakGlassArgs, DigestFlag, PlacementFlag, PolicyAuditArgs, PolicyBindArgs, PolicyCommand,
     PolicyCreateArgs, PolicyDeleteArgs, PolicyDescribeArgs, PolicyExplainArgs, PolicyGetArgs, PolicyTestArgs,
@@ -63,6 +65,10 @@ pub(crate) enum Command {
     Upgrade(UpgradeArgs),
     /// Delete clusters and everything in them
     Delete(DeleteArgs),
+    /// Stop a cluster and keep all of its state
+    Pause(PauseArgs),
+    /// Run a paused cluster again
+    Resume(ResumeArgs),
     /// Print, merge or remove the kubeconfig of a cluster
     #[command(subcommand)]
     Kubeconfig(KubeconfigCommand),
@@ -98,7 +104,7 @@ pub(crate) enum Command {
 
 /// The commands in the order and under the headings in which help lists them.
 pub(crate) const GROUPS: &[(&str, &[&str])] = &[
-    ("Basic Commands", &["create", "get", "describe", "upgrade", "delete"]),
+    ("Basic Commands", &["create", "get", "describe", "upgrade", "pause", "resume", "delete"]),
     ("Access Commands", &["connect", "disconnect", "kubeconfig", "kubectl", "join"]),
     ("Policy Commands", &["policy"]),
     ("System Commands", &["install", "uninstall", "version", "completion", "options", "help"]),

@@ -20,6 +20,9 @@ pub const UPGRADED: &str = "Upgraded";
 /// Type, in mode virtual: the containers of all agents run.
 pub const AGENTS_READY: &str = "AgentsReady";
 
+/// Type: the cluster does not run, as `spec.pause` asks. Only there since it was asked for once.
+pub const PAUSED: &str = "Paused";
+
 /// Type, of a policy: it can be followed as it is written.
 pub const ACCEPTED: &str = "Accepted";
 /// Type, of a policy: what Kubernetes itself enforces of it is in all of its namespaces.
@@ -59,6 +62,22 @@ pub mod upgraded_reason {
     pub const ROLLED_BACK: &str = "RolledBack";
     /// There is no way from the version that runs to the one that is asked for. Nothing has changed.
     pub const REFUSED: &str = "Refused";
+}
+
+/// Reasons of [`PAUSED`].
+pub mod paused_reason {
+    /// Its parts are being stopped. Tenants' pods were not touched yet.
+    pub const PAUSING: &str = "Pausing";
+    /// Its parts are being stopped, and tenants' pods with them.
+    pub const STOPPING_PODS: &str = "StoppingPods";
+    /// Nothing of it runs.
+    pub const PODS_STOPPED: &str = "PodsStopped";
+    /// Only tenants' pods run.
+    pub const PODS_KEPT: &str = "PodsKept";
+    /// It cannot be paused as it is asked for, and runs on.
+    pub const REFUSED: &str = "PauseRefused";
+    /// The pause is over.
+    pub const RESUMED: &str = "Resumed";
 }
 
 /// Reasons of a policy's conditions.
@@ -127,6 +146,10 @@ pub mod reason {
     pub const PROVISIONED: &str = "Provisioned";
     /// A step failed; the message says which. It is tried again.
     pub const PROVISIONING_FAILED: &str = "ProvisioningFailed";
+    /// The cluster is being stopped, as it asks.
+    pub const PAUSING: &str = "Pausing";
+    /// The cluster does not run, as it asks.
+    pub const PAUSED: &str = "Paused";
     /// The cluster is being deleted.
     pub const TERMINATING: &str = "Terminating";
 }

@@ -40,6 +40,8 @@ pub const APPLIED_HASH: &str = "k3k.io/applied-hash";
 pub const DATASTORE: &str = "k3k.io/datastore";
 /// On the servers' StatefulSet: the ID of the etcd that they keep. Where it is, no server begins another.
 pub const ETCD_CLUSTER: &str = "k3k.io/etcd-cluster";
+/// On the servers' StatefulSet of a paused cluster: how many servers there were, and will be again.
+pub const PAUSED_SERVERS: &str = "k3k.io/paused-servers";
 /// Annotation on pod templates: a hash of the configuration that the pod reads when it starts, so that a change
 /// replaces the pod.
 pub const CONFIG_HASH: &str = "k3k.io/config-hash";

@@ -3,6 +3,7 @@
 use k3k_api::offered::Offered;
 use k3k_api::v1beta1::SyncConfig;
 use k3k_translate::{Owner, pod::Context};
+use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -72,6 +73,9 @@ pub struct Config {
     /// What of the host tenants may name.
     #[serde(default)]
     pub offered: Offered,
+    /// Pods that started before were ended by a pause of the cluster, if they are not there.
+    #[serde(default)]
+    pub stopped_until: Option<Timestamp>,
 }
 
 /// The files of the mounted Secret.

@@ -77,6 +77,7 @@ pub(crate) fn world(seen: Seen) -> (World, Scenario, Scenario) {
         writers: Writers::default(),
         origins: Mutex::default(),
         host_nodes: None,
+        stopped_until: None,
     };
     (world, host_calls, nested_calls)
 }

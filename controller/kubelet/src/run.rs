@@ -69,6 +69,7 @@ impl Kubelet {
             writers: Writers::default(),
             origins: Mutex::default(),
             host_nodes: self.host_nodes.is_some().then(Mutex::default),
+            stopped_until: self.config.stopped_until,
         })
     }
 

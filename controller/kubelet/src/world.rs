@@ -7,6 +7,7 @@ use crate::watch::{Name, origin};
 use k3k_api::offered::Offered;
 use k3k_api::v1beta1::SyncConfig;
 use k3k_translate::{Origin, pod::Context};
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
@@ -46,6 +47,8 @@ pub struct World {
     pub origins: Mutex<HashMap<String, Origin>>,
     /// Names of the host's nodes that nested nodes stand for; none while they are not known. Absent when there is one node for all.
     pub host_nodes: Option<Mutex<BTreeSet<String>>>,
+    /// Pods that started before were ended by a pause of the cluster, if they are not there.
+    pub stopped_until: Option<Timestamp>,
     /// Tells tenants what happens to their objects.
     pub recorder: Recorder,
 }

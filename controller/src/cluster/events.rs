@@ -1,7 +1,9 @@
 //! Events on Clusters, when something changes for their owners.
 
 use super::build::Site;
-use k3k_api::conditions::{self, ETCD_READY, EXPOSED, READY, UPGRADED, upgraded_reason};
+use k3k_api::conditions::{
+    self, ETCD_READY, EXPOSED, PAUSED, READY, UPGRADED, paused_reason, reason, upgraded_reason,
+};
 use k3k_api::managers;
 use k3k_api::v1beta1::{ClusterStatus, GROUP, Phase, VERSION};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -28,6 +30,7 @@ impl Events {
             exposure(before, after),
             etcd_event(before, after),
             upgrade(before, after),
+            pause(before, after),
         ];
         for event in events.into_iter().flatten() {
             self.publish(&event, &reference(site)).await;
@@ -71,6 +74,9 @@ fn event(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
         |status: &ClusterStatus| status.conditions.iter().find(|condition| condition.type_ == READY).cloned();
     let (old, new) = (ready(before), ready(after)?);
     let changed = before.phase != after.phase || old.as_ref().map(|old| &old.reason) != Some(&new.reason);
+    if [reason::PAUSING, reason::PAUSED].contains(&new.reason.as_str()) {
+        return None; // The condition of the pause has an event of its own.
+    }
     let was_ready = before.phase == Phase::Ready;
     let type_ = match after.phase {
         Phase::Failed | Phase::Pending => EventType::Warning,
@@ -109,14 +115,38 @@ fn exposure(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
     })
 }
 
+/// The event for a step of a pause.
+fn pause(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
+    let word = |status: &ClusterStatus| {
+        let told = conditions::find(&status.conditions, PAUSED)?;
+        let word = match told.reason.as_str() {
+            paused_reason::PODS_STOPPED | paused_reason::PODS_KEPT => reason::PAUSED,
+            paused_reason::PAUSING | paused_reason::STOPPING_PODS => reason::PAUSING,
+            other => other,
+        };
+        Some((word.to_owned(), told.message.clone()))
+    };
+    let (old, (word, message)) = (word(before), word(after)?);
+    if old.is_some_and(|(old, _)| old == word) {
+        return None;
+    }
+    Some(Event {
+        type_: if word == paused_reason::REFUSED { EventType::Warning } else { EventType::Normal },
+        reason: word,
+        note: Some(message.chars().take(900).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    })
+}
+
 /// The event for a change of the servers' etcd: each time that it is well, or not for another reason.
 fn etcd_event(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
     let new = conditions::find(&after.conditions, ETCD_READY)?;
     if conditions::find(&before.conditions, ETCD_READY).is_some_and(|old| old.reason == new.reason) {
         return None;
     }
-    let is_planned =
-        new.status == "True" || matches!(new.reason.as_str(), "Starting" | "Joining" | "ScalingDown");
+    let is_planned = new.status == "True"
+        || matches!(new.reason.as_str(), "Starting" | "Joining" | "ScalingDown" | "Paused");
     Some(Event {
         type_: if is_planned { EventType::Normal } else { EventType::Warning },
         reason: format!("Etcd{}", new.reason),

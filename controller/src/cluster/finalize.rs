@@ -85,7 +85,7 @@ fn is_gone(status: &Status) -> bool {
 }
 
 /// How long the pods may still take. None if there are none, or if their time is long over.
-fn longest_wait(pods: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
+pub(super) fn longest_wait(pods: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
     let left = pods.iter().filter_map(|pod| match &pod.metadata.deletion_timestamp {
         // The deletion timestamp is the moment at which the grace period ends.
         Some(deadline) => {

@@ -3,6 +3,7 @@
 
 use super::Context;
 use super::build::{Kind, Site};
+use super::pause::Step;
 use super::plan::Servers;
 use super::status::Settled;
 use super::upgrade::Course;
@@ -66,10 +67,12 @@ pub fn fingerprint(
     cluster: &Cluster,
     servers: &Servers,
     course: &Course,
+    pause: &Step,
 ) -> u64 {
     let mut hasher = DefaultHasher::new();
     servers.hash(&mut hasher);
     (&course.servers, course.partition, &course.agents).hash(&mut hasher);
+    (pause.running, pause.stopped_until.as_ref().map(|until| until.0)).hash(&mut hasher);
     (cluster.metadata.generation, cluster.labels(), cluster.finalizers()).hash(&mut hasher);
     context.caches.namespace_labels(&site.namespace).hash(&mut hasher);
     for (name, hard) in context.caches.allowed(&site.namespace) {

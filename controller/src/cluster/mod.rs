@@ -16,6 +16,7 @@ pub mod memory;
 pub mod namespace;
 pub mod observe;
 pub mod offered;
+pub mod pause;
 pub mod plan;
 pub mod pods;
 pub mod priority_class;

@@ -149,7 +149,7 @@ pub fn parts(context: &Context, site: &Site, spec: &ClusterSpec) -> Parts {
         Nodes::Outside => Below::Nothing,
     };
     let server = judge(component::SERVER, Kind::StatefulSet, names.server(), 1);
-    Parts { server, below, health: context.health.of(&site.uid), etcd: None, upgrade: None }
+    Parts { server, below, health: context.health.of(&site.uid), etcd: None, upgrade: None, pause: None }
 }
 
 async fn named_policy(context: &Context, name: Option<&str>) -> Result<Option<VirtualClusterPolicy>, Error> {

@@ -13,6 +13,7 @@ use super::build::{
 use super::credentials::Credentials;
 use super::error::Error;
 use super::observe::Observed;
+use super::pause::{Running, Step};
 use super::upgrade::Course;
 use super::validate::Accepted;
 use crate::args::Images;
@@ -162,6 +163,8 @@ pub struct Inputs<'a> {
     pub servers: &'a Servers,
     /// What they and all others run.
     pub course: &'a Course,
+    /// Which parts run, and what the virtual kubelet is told of the last pause.
+    pub pause: &'a Step,
     /// Now, for certificates that are about to expire.
     pub now: Timestamp,
 }
@@ -242,6 +245,7 @@ pub fn workload(inputs: &Inputs<'_>) -> Result<Workload, Error> {
             arguments: &accepted.server_arguments.command_line,
             config_hash: &config_hash,
             servers: inputs.servers,
+            paused: inputs.pause.running == Running::Nothing,
         },
     );
     let mut workload = Workload {
@@ -286,6 +290,7 @@ fn add_virtual_kubelet(inputs: &Inputs<'_>, shown: Shown, workload: &mut Workloa
         node_selector: kubelet::node_selector(spec, policy),
         sync: observed.sync(spec),
         offered: observed.offered.clone(),
+        stopped_until: inputs.pause.stopped_until.clone(),
     };
     let present = observed.live.get(Kind::Secret, &names.agent_config());
     let failed = |error: &dyn std::error::Error| build(Kind::Secret, &names.agent_config(), error);
@@ -304,7 +309,7 @@ fn add_virtual_kubelet(inputs: &Inputs<'_>, shown: Shown, workload: &mut Workloa
             spec,
             policy,
             images: inputs.images,
-            replicas: inputs.kubelet_replicas,
+            replicas: if inputs.pause.running == Running::All { inputs.kubelet_replicas } else { 0 },
             config_hash: &config.hash(),
         },
     ));
@@ -340,6 +345,7 @@ fn add_agents(inputs: &Inputs<'_>, workload: &mut Workload) -> Result<(), Error>
             version: &inputs.course.agents,
             arguments: &accepted.agent_arguments,
             config_hash: &config_hash,
+            paused: inputs.pause.running == Running::Nothing,
         },
     ));
     Ok(())

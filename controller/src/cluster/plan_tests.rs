@@ -74,6 +74,16 @@ fn plan_servers(spec: &ClusterSpec, observed: &Observed, servers: &Servers) -> W
 }
 
 fn planned(spec: &ClusterSpec, observed: &Observed, exposure: &Exposure, servers: &Servers) -> Workload {
+    paused(spec, observed, exposure, servers, Running::All)
+}
+
+fn paused(
+    spec: &ClusterSpec,
+    observed: &Observed,
+    exposure: &Exposure,
+    servers: &Servers,
+    running: Running,
+) -> Workload {
     let accepted = validate::cluster(&site(), spec, None, observed).unwrap();
     let nodes = Nodes::of(spec.mode());
     workload(&Inputs {
@@ -88,6 +98,7 @@ fn planned(spec: &ClusterSpec, observed: &Observed, exposure: &Exposure, servers
         kubelet_replicas: 2,
         servers,
         course: &Course::straight(&accepted.version),
+        pause: &Step::of(running),
         now: Timestamp::now(),
     })
     .unwrap()
@@ -97,6 +108,31 @@ fn planned(spec: &ClusterSpec, observed: &Observed, exposure: &Exposure, servers
 fn several(cluster_id: Option<&str>) -> Servers {
     let replicas = if cluster_id.is_some() { 3 } else { 1 };
     Servers { replicas, etcd: true, cluster_id: cluster_id.map(str::to_owned) }
+}
+
+#[test]
+fn a_pause_scales_to_zero_and_keeps_what_it_was() {
+    let spec = spec(json!({ "servers": 3, "pause": {} }));
+    let of = |running| {
+        let servers = several(Some("00c0ffee"));
+        paused(&spec, &observed(), &Exposure::Inside, &servers, running).runners
+    };
+    let replicas = |runners: &[Manifest]| -> Vec<_> {
+        runners.iter().map(|runner| runner.object["spec"]["replicas"].clone()).collect()
+    };
+    assert_eq!(replicas(&of(Running::All)), [3, 2]);
+    assert_eq!(replicas(&of(Running::Servers)), [3, 0]);
+    let down = of(Running::Nothing);
+    assert_eq!(replicas(&down), [0, 0]);
+    let set = &down[0].object;
+    assert_eq!(
+        set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"], "Retain",
+        "the members' data stay"
+    );
+    assert_json_snapshot!("paused_servers_are_noted", set["metadata"]["annotations"]);
+    let set = serde_json::from_value(set.clone()).unwrap();
+    assert!(server::is_paused(&set));
+    assert_eq!(server::present_replicas(&set), Some(3));
 }
 
 #[test]

@@ -5,11 +5,12 @@ use super::build::mode::Nodes;
 use super::build::{Kind, Site, kubelet};
 use super::error::Error;
 use super::health::{Members, Target};
+use super::pause::{Running, Step};
 use super::plan::Servers;
 use super::status::{self, Parts, Settled};
 use super::{
-    Context, Guarded, apply, credentials, etcd, finalize, finalizer, memory, namespace, observe, plan, pods,
-    upgrade, validate,
+    Context, Guarded, apply, credentials, etcd, finalize, finalizer, memory, namespace, observe, pause, plan,
+    pods, upgrade, validate,
 };
 use jiff::Timestamp;
 use k3k_api::labels::{self, component};
@@ -71,11 +72,17 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
             return report(context, &site, &before, generation, error).await.map(|()| Action::await_change());
         }
     };
-    let fingerprint = memory::fingerprint(context, &site, cluster, &etcd.servers, &course);
+    let pause = match pause::step(context, &site, cluster, &etcd).await {
+        Ok(pause) => pause,
+        Err(error) => {
+            return report(context, &site, &before, generation, error).await.map(|()| Action::await_change());
+        }
+    };
+    let fingerprint = memory::fingerprint(context, &site, cluster, &etcd.servers, &course, &pause);
     let settled = match context.memory.recall(&site, fingerprint) {
         Some(settled) => Ok(settled),
         // Remembered from the look itself: what is recalled does not become younger.
-        None => provision(context, &site, cluster, &etcd.servers, &course)
+        None => provision(context, &site, cluster, &etcd.servers, &course, &pause)
             .await
             .inspect(|settled| context.memory.remember(&site, fingerprint, settled)),
     };
@@ -85,10 +92,12 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
             if Nodes::of(cluster.spec.mode()).are_pods() {
                 context.health.members_are(&site.uid, members(context, &site, cluster));
             }
-            let again = etcd.again;
+            let again = etcd.again.into_iter().chain(pause.again()).min();
+            let has_all = has_all || pause.running == Running::Nothing;
             let parts = Parts {
                 etcd: Some(etcd),
                 upgrade: Some(course),
+                pause: Some(pause),
                 ..observe::parts(context, &site, &cluster.spec)
             };
             let after = status::settled(&before, generation, &settled, &parts, Timestamp::now());
@@ -143,6 +152,7 @@ async fn provision(
     cluster: &Cluster,
     servers: &Servers,
     course: &upgrade::Course,
+    pause: &Step,
 ) -> Result<Settled, Error> {
     let (client, spec) = (&context.client, &cluster.spec);
     // From here on the webhook judges the namespace's pods, and a deletion waits for us.
@@ -178,12 +188,17 @@ async fn provision(
         images: &context.images,
         servers,
         course,
+        pause,
         kubelet_replicas: kubelet::replicas(context.kubelet_replicas, present, settled),
         now: Timestamp::now(),
     })?;
     let settled = Settled::new(&accepted, &observed, &workload, exposure);
     apply::all(client, site, &observed.live, workload.configuration).await?;
     apply::all(client, site, &observed.live, workload.runners).await?;
+    if pause.running == Running::Nothing {
+        context.health.forget(&site.uid);
+        return Ok(settled);
+    }
     let mut target = Target::new(site, nodes, &addresses, credentials.authorities);
     if nodes.are_shown() {
         target = target

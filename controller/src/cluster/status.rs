@@ -7,14 +7,15 @@ use super::error::Error;
 use super::etcd;
 use super::health::{Health, Report};
 use super::observe::Observed;
+use super::pause::{self, Verdict};
 use super::plan::Workload;
 use super::pods::{self, Judgement};
 use super::upgrade::Course;
 use super::validate::Accepted;
 use jiff::Timestamp;
 use k3k_api::conditions::{
-    self, AGENTS_READY, API_READY, ETCD_READY, EXPOSED, NODE_READY, READY, SERVER_READY, Status, UPGRADED,
-    exposed_reason, reason,
+    self, AGENTS_READY, API_READY, ETCD_READY, EXPOSED, NODE_READY, PAUSED, READY, SERVER_READY, Status,
+    UPGRADED, exposed_reason, paused_reason, reason,
 };
 use k3k_api::managers;
 use k3k_api::v1beta1::{
@@ -41,6 +42,8 @@ pub struct Parts {
     pub etcd: Option<etcd::Outcome>,
     /// What its servers and agents shall run.
     pub upgrade: Option<Course>,
+    /// How far it is paused.
+    pub pause: Option<pause::Step>,
 }
 
 /// The pods, besides the servers', by which a cluster has nodes.
@@ -127,7 +130,7 @@ pub fn settled(
     parts: &Parts,
     now: Timestamp,
 ) -> ClusterStatus {
-    let Parts { server, below, health, etcd, upgrade } = parts;
+    let Parts { server, below, health, etcd, upgrade, pause } = parts;
     // What the nested API said last does not hold while its server cannot be running, nor does a node's word while
     // its kubelet cannot.
     let api = if health.api.ok && !server.may_run() { Told::pods(server) } else { Told::report(&health.api) };
@@ -143,6 +146,8 @@ pub fn settled(
         }
         Some(told) => (if hopeless { Phase::Failed } else { Phase::Provisioning }, told),
     };
+    let paused = pause.as_ref().and_then(|step| Told::stopping(&step.verdict));
+    let (phase, summary) = paused.clone().map_or((phase, summary), |told| (Phase::Pending, told));
     let mut told = vec![(SERVER_READY, Told::pods(server)), (API_READY, api)];
     if let Below::Agents(agents) = below {
         told.push((AGENTS_READY, Told::pods(agents)));
@@ -156,7 +161,17 @@ pub fn settled(
         told.push((UPGRADED, Told::report(&course.report)));
     }
     told.extend([(NODE_READY, node), (READY, summary)]);
+    if let Some(paused) = paused.filter(|told| told.reason == reason::PAUSED) {
+        // What does not run by request is not reported as broken, part by part.
+        let parts = told.iter_mut().filter(|(kind, _)| ![ETCD_READY, UPGRADED].contains(kind));
+        parts.for_each(|(_, told)| *told = paused.clone());
+    }
     let mut conditions = merged(before, generation, told, now);
+    match pause.as_ref().map(|step| Told::pause(&step.verdict)) {
+        Some(Some(told)) => conditions = merged_into(&conditions, generation, [(PAUSED, told)], now),
+        Some(None) => conditions.retain(|condition| condition.type_ != PAUSED),
+        None => {}
+    }
     match exposed(settled) {
         Some(told) => conditions = merged_into(&conditions, generation, [(EXPOSED, told)], now),
         None => conditions.retain(|condition| condition.type_ != EXPOSED),
@@ -169,6 +184,10 @@ pub fn settled(
         version: upgrade.as_ref().map_or_else(|| before.version.clone(), |course| course.running.clone()),
         upgrade: upgrade.as_ref().and_then(|course| course.under_way.clone()),
         kubelet_port: before.kubelet_port,
+        pods_stopped_until: match pause {
+            Some(step) => step.stopped_until.clone(),
+            None => before.pods_stopped_until.clone(),
+        },
         ..settled.facts.clone()
     }
 }
@@ -278,6 +297,39 @@ impl Told {
 
     fn report(report: &Report) -> Self {
         Self { ok: report.ok, reason: report.reason.to_owned(), message: report.message.clone() }
+    }
+
+    /// What is to say instead of everything else while a pause begins or lasts.
+    fn stopping(verdict: &Verdict) -> Option<Self> {
+        match verdict {
+            Verdict::Never | Verdict::Over | Verdict::Refused(_) => None,
+            Verdict::Pausing { waits, .. } => Some(Self::not(reason::PAUSING, waits)),
+            Verdict::Paused { pods_stopped } => {
+                let pods = if *pods_stopped { "" } else { "; tenants' pods run on" };
+                let message = format!("the cluster is paused and all of its state is kept{pods}");
+                Some(Self::not(reason::PAUSED, &message))
+            }
+        }
+    }
+
+    /// The condition of the pause itself. None if there never was one.
+    fn pause(verdict: &Verdict) -> Option<Self> {
+        let (ok, reason, message) = match verdict {
+            Verdict::Never => return None,
+            Verdict::Over => (false, paused_reason::RESUMED, "the pause is over"),
+            Verdict::Refused(message) => (false, paused_reason::REFUSED, message.as_str()),
+            Verdict::Pausing { stops_pods: true, waits } => {
+                (false, paused_reason::STOPPING_PODS, waits.as_str())
+            }
+            Verdict::Pausing { stops_pods: false, waits } => (false, paused_reason::PAUSING, waits.as_str()),
+            Verdict::Paused { pods_stopped: true } => {
+                (true, paused_reason::PODS_STOPPED, "nothing of it runs")
+            }
+            Verdict::Paused { pods_stopped: false } => {
+                (true, paused_reason::PODS_KEPT, "only tenants' pods run")
+            }
+        };
+        Some(Self { ok, reason: reason.to_owned(), message: message.to_owned() })
     }
 
     fn pods(pods: &Judgement) -> Self {

@@ -42,6 +42,7 @@ fn status(server: Judgement, kubelet: Judgement, health: Health) -> ClusterStatu
         health,
         etcd: None,
         upgrade: Some(Course::straight("v1")),
+        pause: None,
     };
     settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now())
 }
@@ -58,6 +59,7 @@ fn exposure_is_told_as_long_as_it_is_wanted() {
         health: well(),
         etcd: None,
         upgrade: Some(Course::straight("v1")),
+        pause: None,
     };
     let told = |before: &ClusterStatus, exposure: Exposure| {
         settled(before, Some(3), &Settled { exposure, ..facts() }, &parts, now())
@@ -200,6 +202,7 @@ fn the_same_state_gives_the_same_status_later_on() {
         health: well(),
         etcd: None,
         upgrade: Some(Course::straight("v1")),
+        pause: None,
     };
     let first = settled(&ClusterStatus::default(), Some(1), &facts(), &parts, now());
     let later = settled(&first, Some(1), &facts(), &parts, now() + jiff::SignedDuration::from_hours(1));
@@ -225,6 +228,7 @@ fn of_agents(agents: Judgement, health: Health) -> ClusterStatus {
         health,
         etcd: None,
         upgrade: Some(Course::straight("v1")),
+        pause: None,
     };
     settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now())
 }
@@ -259,6 +263,7 @@ fn a_cluster_whose_nodes_join_from_outside_is_ready_with_its_api() {
         health: well(),
         etcd: None,
         upgrade: Some(Course::straight("v1")),
+        pause: None,
     };
     let status = settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now());
     assert_eq!(status.phase, Phase::Ready);

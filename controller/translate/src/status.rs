@@ -151,6 +151,43 @@ pub fn rejected(nested: &Value, reason: &str, message: &str) -> Value {
     Value::Object(status)
 }
 
+/// The status of a nested pod that was stopped with its cluster and does not run again, as a kubelet writes it when its node shuts down: it
+/// has failed by no fault of its own.
+pub fn stopped(nested: &Value, now: &str) -> Value {
+    let message =
+        "Pod was stopped when the cluster was paused, and its restartPolicy does not let it run again";
+    let mut status = rejected(nested, "Terminated", message);
+    for list in ["containerStatuses", "initContainerStatuses"] {
+        for container in status.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            for field in ["ready", "started"] {
+                container[field] = false.into();
+            }
+            let Some(started) =
+                container["state"]["running"].as_object().map(|running| running.get("startedAt").cloned())
+            else {
+                continue;
+            };
+            container["state"] = json!({"terminated": {
+                "exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": started, "finishedAt": now,
+                "message": "The container was stopped with its cluster, and how it ended is not known",
+            }});
+        }
+    }
+    let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    for (kind, value, reason) in [
+        ("ContainersReady", "False", "PodFailed"),
+        ("Ready", "False", "PodFailed"),
+        ("DisruptionTarget", "True", "TerminationByKubelet"),
+    ] {
+        conditions.retain(|condition| condition["type"] != kind);
+        conditions.push(json!({
+            "type": kind, "status": value, "reason": reason, "message": message, "lastTransitionTime": now,
+        }));
+    }
+    status["conditions"] = conditions.into();
+    status
+}
+
 /// The status of a nested pod that the host would not take: every container waits, with the reason.
 pub fn refused(nested: &Value, reason: &str, message: &str, now: &str) -> Value {
     let waiting = |list: &str| -> Vec<Value> {

@@ -1,6 +1,6 @@
 //! `create`: apply the Cluster, follow it until it is ready, add it to the kubeconfig.
 
-mod follow;
+pub(super) mod follow;
 mod hint;
 mod manifest;
 mod namespace;

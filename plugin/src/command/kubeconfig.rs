@@ -132,6 +132,9 @@ pub(super) async fn entry(
     context_name: Option<&str>,
 ) -> Result<Entry, Error> {
     let cluster = clusters::find(connection, target).await?;
+    if let Some(paused) = super::pause::hindrance(&cluster) {
+        return Err(paused);
+    }
     let metadata = &cluster["metadata"];
     let namespace = metadata["namespace"].as_str().unwrap_or_default();
     let names = ClusterNames(&target.name);

@@ -11,6 +11,7 @@ use k3k_controller::cluster::build::exposure::Exposure;
 use k3k_controller::cluster::build::{Kind, Manifest, Site, token};
 use k3k_controller::cluster::credentials::Credentials;
 use k3k_controller::cluster::observe::Observed;
+use k3k_controller::cluster::pause::{Running, Step};
 use k3k_controller::cluster::upgrade::Course;
 use k3k_controller::cluster::{plan, validate};
 use k3k_tests::in_namespace;
@@ -204,6 +205,7 @@ fn planned(namespace: &str) -> Result<Vec<Manifest>> {
         kubelet_replicas: 2,
         servers: &plan::Servers::single(),
         course: &Course::straight("v1.36.3-k3s1"),
+        pause: &Step::of(Running::All),
         now: jiff::Timestamp::now(),
     })?;
     let mut manifests = plan::foundation(&site, &spec, &plan::Servers::single());

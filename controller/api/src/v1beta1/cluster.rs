@@ -1,6 +1,6 @@
 //! The `Cluster`: what a user asks for.
 
-use super::{ClusterStatus, CustomCas, Expose, Persistence, SecretMount, Storage, SyncConfig};
+use super::{ClusterStatus, CustomCas, Expose, Pause, Persistence, SecretMount, Storage, SyncConfig};
 use k8s_openapi::api::core::v1::{
     Affinity, EnvVar, PodSecurityContext, ResourceRequirements, SecretReference, SecurityContext,
 };
@@ -112,6 +112,10 @@ pub struct ClusterSpec {
     /// Where the servers keep their data. Default: a volume of 2G from the default StorageClass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistence: Option<Persistence>,
+
+    /// The cluster does not run while this is there: it has no servers and no nodes, and keeps all of its state. Absent: it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
 
     /// How the API is reached from outside the host. Default: inside the host only.
     #[serde(skip_serializing_if = "Option::is_none")]

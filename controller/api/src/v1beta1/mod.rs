@@ -11,6 +11,7 @@ mod certificates;
 mod cluster;
 mod crd;
 mod expose;
+mod pause;
 mod persistence;
 pub mod policy;
 mod secret_mount;
@@ -21,6 +22,7 @@ pub use certificates::{CredentialSource, CredentialSources, CustomCas};
 pub use cluster::{Addon, Cluster, ClusterSpec, Mode};
 pub use crd::crds;
 pub use expose::{Expose, IngressExposure, LoadBalancerExposure, NodePortExposure};
+pub use pause::{Pause, TenantPods};
 pub use persistence::{DEFAULT_STORAGE_SIZE, Persistence, Storage};
 pub use policy::{
     PodSecurityLevel, VirtualClusterPolicy, VirtualClusterPolicySpec, VirtualClusterPolicyStatus,

@@ -2,7 +2,7 @@
 
 use super::SyncConfig;
 use k8s_openapi::api::core::v1::{Affinity, PodSecurityContext, SecurityContext};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use std::fmt;
 /// The life of a cluster in one word. Conditions say more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
-    /// Not accepted as it stands; see the Ready condition.
+    /// Not accepted as it stands, or paused; see the Ready condition.
     Pending,
     /// Being made.
     Provisioning,
@@ -99,6 +99,11 @@ pub struct ClusterStatus {
     /// The etcd that several servers keep together. From when it was begun, no server ever begins another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd: Option<EtcdStatus>,
+
+    /// When the last pause ended that stopped tenants' pods; while one lasts, when it began to. The virtual kubelet runs those
+    /// again that started before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods_stopped_until: Option<Time>,
 
     /// URL of the API that the kubeconfig uses.
     #[serde(skip_serializing_if = "Option::is_none")]

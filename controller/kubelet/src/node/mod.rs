@@ -112,6 +112,7 @@ mod tests {
             node_selector: BTreeMap::new(),
             sync: k3k_api::v1beta1::SyncConfig::default(),
             offered: k3k_api::offered::Offered::default(),
+            stopped_until: None,
         }
     }
 

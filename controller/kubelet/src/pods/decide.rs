@@ -1,6 +1,7 @@
 //! What one nested pod and its host pod call for. Pure, so that every case is a line in a test.
 
 use crate::sync::copy::is_ending;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 /// The next act for a pair of pods.
@@ -26,6 +27,8 @@ pub enum Act {
         /// Grace period in seconds.
         grace: Option<u32>,
     },
+    /// It ran when the cluster was paused, and may not run twice: say that it has failed.
+    Fail,
     /// Nothing runs any more: remove the nested pod `uid` for good, as a kubelet does.
     Finalize {
         /// UID of the nested pod.
@@ -36,13 +39,19 @@ pub enum Act {
 /// Grace in seconds for what was removed by force: enough to send a signal.
 const FORCED: u32 = 1;
 
-/// Decides. `host_origin` is the UID of the nested pod that the host pod was made for.
-pub fn decide(nested: Option<&Value>, host: Option<&Value>, host_origin: Option<&str>) -> Act {
+/// Decides. `host_origin` is the UID of the nested pod that the host pod was made for. A pause of the cluster ended what started before
+/// `stopped_until`.
+pub fn decide(
+    nested: Option<&Value>,
+    host: Option<&Value>,
+    host_origin: Option<&str>,
+    stopped_until: Option<Timestamp>,
+) -> Act {
     match (nested, host) {
         (None, None) => Act::Nothing,
         // Only force removes a nested pod that still has a host pod: whoever used it does not want to wait.
         (None, Some(host)) => end_host(host, Some(FORCED)),
-        (Some(nested), None) => without_host(nested),
+        (Some(nested), None) => without_host(nested, stopped_until),
         (Some(nested), Some(host)) if host_origin != uid(nested).as_deref() => {
             // Of an earlier pod of the same name; ours can only start when it has gone.
             end_host(host, grace(nested))
@@ -59,7 +68,7 @@ pub fn decide(nested: Option<&Value>, host: Option<&Value>, host_origin: Option<
     }
 }
 
-fn without_host(nested: &Value) -> Act {
+fn without_host(nested: &Value, stopped_until: Option<Timestamp>) -> Act {
     let Some(uid) = uid(nested) else { return Act::Nothing };
     if is_ending(nested) {
         return Act::Finalize { uid };
@@ -67,12 +76,36 @@ fn without_host(nested: &Value) -> Act {
     if is_finished(nested) {
         return Act::Nothing;
     }
+    if was_stopped(nested, stopped_until) {
+        return if may_run_again(nested) { Act::Create } else { Act::Fail };
+    }
     // It ran, and its host pod has gone without a word from the nested side: drained, evicted or deleted in the host. A pod
     // does not come back to life; its controller makes another.
     if nested.pointer("/status/startTime").is_some_and(|time| !time.is_null()) {
         return Act::Finalize { uid };
     }
     Act::Create
+}
+
+/// Whether the pod ran when the cluster was paused, and has not run since.
+fn was_stopped(nested: &Value, stopped_until: Option<Timestamp>) -> bool {
+    let started = nested.pointer("/status/startTime").and_then(Value::as_str);
+    let started = started.and_then(|time| time.parse::<Timestamp>().ok());
+    started.zip(stopped_until).is_some_and(|(started, until)| started <= until)
+}
+
+/// Whether all containers may start anew, as after a restart of the node. One that has ended and is not restarted by the pod's own word may
+/// not; nor would the API server have it that such a one is told to run.
+fn may_run_again(pod: &Value) -> bool {
+    let policy = pod.pointer("/spec/restartPolicy").and_then(Value::as_str).unwrap_or("Always");
+    let statuses = ["/status/initContainerStatuses", "/status/containerStatuses"];
+    let mut statuses = statuses.iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
+    match policy {
+        "Never" => !statuses
+            .any(|status| ["running", "terminated"].iter().any(|state| status["state"][state].is_object())),
+        "OnFailure" => !statuses.any(|status| status["state"]["terminated"]["exitCode"] == 0),
+        _ => true,
+    }
 }
 
 /// Ends the host pod within `wanted` seconds, unless it is being ended as fast as that already.
@@ -142,16 +175,45 @@ mod tests {
     #[case::forced_and_stopping(None, host(Some(1)), Act::Nothing)]
     #[case::none(None, None, Act::Nothing)]
     fn each_pair_has_one_act(#[case] nested: Option<Value>, #[case] host: Option<Value>, #[case] act: Act) {
-        assert_eq!(decide(nested.as_ref(), host.as_ref(), Some("n")), act);
+        assert_eq!(decide(nested.as_ref(), host.as_ref(), Some("n"), None), act);
     }
 
     #[test]
     fn a_namesake_waits_for_its_forerunner_to_go() {
         let nested = nested(None, &json!({"phase": "Pending"}));
         assert_eq!(
-            decide(nested.as_ref(), host(None).as_ref(), Some("old")),
+            decide(nested.as_ref(), host(None).as_ref(), Some("old"), None),
             Act::EndHost { uid: "h".into(), grace: None }
         );
-        assert_eq!(decide(nested.as_ref(), host(Some(3)).as_ref(), Some("old")), Act::Nothing);
+        assert_eq!(decide(nested.as_ref(), host(Some(3)).as_ref(), Some("old"), None), Act::Nothing);
+    }
+
+    #[rstest]
+    #[case::anyhow("Always", json!({"terminated": {"exitCode": 0}}), Act::Create)]
+    #[case::it_may_fail("OnFailure", json!({"running": {}}), Act::Create)]
+    #[case::part_of_it_is_done("OnFailure", json!({"terminated": {"exitCode": 0}}), Act::Fail)]
+    #[case::not_twice("Never", json!({"running": {}}), Act::Fail)]
+    #[case::not_yet_once("Never", json!({"waiting": {"reason": "ContainerCreating"}}), Act::Create)]
+    fn a_pause_is_like_a_restart_of_the_node(#[case] policy: &str, #[case] state: Value, #[case] act: Act) {
+        let until = Some("2026-01-01T00:00:10Z".parse().unwrap());
+        let mut pod = pod(
+            "n",
+            None,
+            &json!({
+                "phase": "Running", "startTime": "2026-01-01T00:00:09Z", "containerStatuses": [{"state": state}],
+            }),
+        );
+        pod["spec"]["restartPolicy"] = policy.into();
+        assert_eq!(decide(Some(&pod), None, None, until), act);
+        let gone = Act::Finalize { uid: "n".into() };
+        assert_eq!(decide(Some(&pod), None, None, None), gone, "there was no pause");
+        let mut later = pod.clone();
+        later["status"]["startTime"] = "2026-01-01T00:00:11Z".into();
+        assert_eq!(decide(Some(&later), None, None, until), gone, "it has run since");
+        let mut done = pod.clone();
+        done["status"]["phase"] = "Succeeded".into();
+        assert_eq!(decide(Some(&done), None, None, until), Act::Nothing);
+        pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        assert_eq!(decide(Some(&pod), None, None, until), gone, "its deletion was under way");
     }
 }

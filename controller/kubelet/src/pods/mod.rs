@@ -14,6 +14,8 @@ use crate::watch::{Change, Listed, Name, nested_name, origin};
 use crate::world::{World, lock};
 use decide::{Act, decide};
 use k3k_translate::Refusal;
+use k3k_translate::status::stopped;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 use kube::api::{DeleteParams, Preconditions};
 use secret::Secrets;
@@ -146,13 +148,20 @@ impl Pods {
             return Err(Error::Taken { host_name });
         }
         let origin = made_for.as_ref().map(|origin| origin.uid.as_str());
-        match (decide(nested.as_ref(), host.as_ref(), origin), nested, host) {
+        match (decide(nested.as_ref(), host.as_ref(), origin, world.stopped_until), nested, host) {
             // Bound to a node of somebody else's, or to one that has gone, whose pods the nested cluster removes.
             (_, Some(nested), None) if !world.is_ours(&nested) => Ok(Next::Done),
             (Act::Create, Some(nested), _) => self.create(name, &nested).await,
             (Act::Mirror, Some(nested), Some(host)) => self.mirror(name, &nested, &host).await,
             (Act::EndHost { uid, grace }, ..) => self.end_host(name, uid, grace).await,
             (Act::EndNested { uid, grace }, ..) => self.end_nested(name, uid, grace).await,
+            (Act::Fail, Some(nested), _) => {
+                if self.find_again(name).await? == Unseen::Ours {
+                    return Ok(Next::Done);
+                }
+                self.write_status(name, &nested, &stopped(&nested, &Timestamp::now().to_string())).await?;
+                Ok(Next::Done)
+            }
             (Act::Finalize { uid }, nested, _) => {
                 let is_ending =
                     nested.is_some_and(|nested| nested["metadata"]["deletionTimestamp"].is_string());

@@ -61,13 +61,15 @@ pub struct Inputs<'a> {
     pub arguments: &'a [String],
     /// Changes when the configuration changes.
     pub config_hash: &'a str,
+    /// None of them runs for now.
+    pub paused: bool,
 }
 
 /// The StatefulSet.
 pub fn stateful_set(site: &Site, inputs: &Inputs<'_>) -> Manifest {
     let names = site.names();
     let body = json!({ "spec": {
-        "replicas": inputs.spec.agents(), "serviceName": names.headless_service(),
+        "replicas": if inputs.paused { 0 } else { inputs.spec.agents() }, "serviceName": names.headless_service(),
         "podManagementPolicy": "Parallel",
         "selector": { "matchLabels": { labels::CLUSTER: site.name, labels::COMPONENT: component::AGENT } },
         "template": {

@@ -11,6 +11,7 @@ use k3k_api::offered::Offered;
 use k3k_api::v1beta1::policy::{RequiredToleration, TaintEffect};
 use k3k_api::v1beta1::{ClusterSpec, SyncConfig, VirtualClusterPolicySpec};
 use k3k_runtime::certificates::{self, Authority, Leaf, Pair, Usage, inspect, needs_renewal};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::DynamicObject;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -72,6 +73,9 @@ pub struct Config {
     pub sync: SyncConfig,
     /// What of the host tenants may name.
     pub offered: Offered,
+    /// Pods that started before were ended by a pause, if they are not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_until: Option<Time>,
 }
 
 /// What keeps the Secret from being made.
@@ -353,6 +357,7 @@ mod tests {
             node_selector: BTreeMap::new(),
             sync: SyncConfig::default(),
             offered: Offered::default(),
+            stopped_until: None,
         }
     }
 

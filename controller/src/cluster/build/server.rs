@@ -43,6 +43,8 @@ pub struct Inputs<'a> {
     pub config_hash: &'a str,
     /// How many servers there are, and what they store in.
     pub servers: &'a Servers,
+    /// None of them runs for now.
+    pub paused: bool,
 }
 
 /// Whether the servers of the StatefulSet, as it is in the host, keep an etcd.
@@ -50,11 +52,24 @@ pub fn has_etcd(set: &DynamicObject) -> bool {
     set.annotations().get(labels::DATASTORE).is_some_and(|datastore| datastore == ETCD)
 }
 
+/// How many servers the StatefulSet, as it is in the host, has; or had, if it is paused.
+pub fn present_replicas(set: &DynamicObject) -> Option<u32> {
+    match u32::try_from(set.data["spec"]["replicas"].as_u64()?).ok()? {
+        0 => set.annotations().get(labels::PAUSED_SERVERS)?.parse().ok(),
+        replicas => Some(replicas),
+    }
+}
+
+/// Whether the StatefulSet, as it is in the host, is to have no pods.
+pub fn is_paused(set: &DynamicObject) -> bool {
+    set.data["spec"]["replicas"].as_u64() == Some(0)
+}
+
 /// The StatefulSet.
 pub fn stateful_set(site: &Site, inputs: &Inputs<'_>) -> Manifest {
     let names = site.names();
     let mut spec = json!({
-        "replicas": inputs.servers.replicas, "serviceName": names.headless_service(),
+        "replicas": if inputs.paused { 0 } else { inputs.servers.replicas }, "serviceName": names.headless_service(),
         "podManagementPolicy": "Parallel",
         "selector": { "matchLabels": service::server_selector(site) },
         "template": {
@@ -79,19 +94,22 @@ pub fn stateful_set(site: &Site, inputs: &Inputs<'_>) -> Manifest {
         // The data goes with the cluster, and stays when servers are only restarted or scaled down.
         spec["persistentVolumeClaimRetentionPolicy"] =
             json!({ "whenDeleted": "Delete", "whenScaled": "Retain" });
-        if inputs.servers.etcd {
+        if inputs.servers.etcd && !inputs.paused {
             // What a removed member had stored is of no use to the one that comes after it, and would keep it from joining.
             spec["persistentVolumeClaimRetentionPolicy"]["whenScaled"] = "Delete".into();
         }
     }
     let manifest =
         Manifest::new(site, Kind::StatefulSet, names.server(), component::SERVER, json!({ "spec": spec }));
-    if !inputs.servers.etcd {
-        return manifest;
+    let mut notes = BTreeMap::new();
+    if inputs.paused {
+        notes.insert(labels::PAUSED_SERVERS.to_owned(), inputs.servers.replicas.to_string());
     }
-    let mut notes = BTreeMap::from([(labels::DATASTORE.to_owned(), ETCD.to_owned())]);
-    notes.extend(inputs.servers.cluster_id.clone().map(|id| (labels::ETCD_CLUSTER.to_owned(), id)));
-    manifest.annotated(&notes)
+    if inputs.servers.etcd {
+        notes.insert(labels::DATASTORE.to_owned(), ETCD.to_owned());
+        notes.extend(inputs.servers.cluster_id.clone().map(|id| (labels::ETCD_CLUSTER.to_owned(), id)));
+    }
+    if notes.is_empty() { manifest } else { manifest.annotated(&notes) }
 }
 
 fn pod(site: &Site, inputs: &Inputs<'_>) -> Value {

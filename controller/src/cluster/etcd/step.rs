@@ -10,6 +10,7 @@ use crate::cluster::health::Report;
 use crate::cluster::plan::Servers;
 use crate::cluster::{Context, pods};
 use futures::future::join_all;
+use k3k_api::conditions;
 use k3k_api::labels::{self, component};
 use k3k_api::v1beta1::{Cluster, EtcdMember, EtcdStatus, Storage};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -35,11 +36,36 @@ pub struct Outcome {
     pub again: Option<Duration>,
 }
 
+/// The reason while the servers are paused.
+const PAUSED: &str = "Paused";
+
+impl Outcome {
+    /// Why the servers cannot be stopped just now without harm to their etcd. Who joins, leaves or is unknown to a majority might not be found
+    /// again at another address.
+    pub fn unfit_for_pause(&self) -> Option<String> {
+        if !self.servers.etcd {
+            return None;
+        }
+        match &self.report {
+            Some(report) if report.ok || ["MemberDown", PAUSED].contains(&report.reason) => None,
+            Some(report) => Some(format!("etcd must be well first: {}", report.message)),
+            None => Some("waiting until etcd has been asked".to_owned()),
+        }
+    }
+}
+
+/// Whether the servers have not found one another yet since a pause.
+fn was_paused(cluster: &Cluster) -> bool {
+    let conditions = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let told = conditions::find(conditions, conditions::ETCD_READY);
+    told.is_some_and(|told| [PAUSED, "Starting"].contains(&told.reason.as_str()))
+}
+
 /// Looks at the cluster's etcd and brings its members a step further.
 pub async fn step(context: &Context, site: &Site, cluster: &Cluster) -> Result<Outcome, Error> {
     let known = cluster.status.as_ref().and_then(|status| status.etcd.clone());
     let set = context.caches.owned(site, Kind::StatefulSet, &site.names().server());
-    let present = set.as_ref().and_then(|set| u32::try_from(set.data["spec"]["replicas"].as_u64()?).ok());
+    let present = set.as_ref().and_then(|set| server::present_replicas(set));
     let noted = set.as_ref().and_then(|set| set.annotations().get(labels::ETCD_CLUSTER).cloned());
     let cluster_id = known.as_ref().map(|known| known.cluster_id.clone()).or(noted);
     let desired = u32::try_from(cluster.spec.servers()).unwrap_or(1).max(1);
@@ -56,6 +82,11 @@ pub async fn step(context: &Context, site: &Site, cluster: &Cluster) -> Result<O
         report,
         again: Some(SOON),
     };
+    if set.as_ref().is_some_and(|set| server::is_paused(set)) {
+        // Nobody can be asked, and nobody has left: all of them come back.
+        let report = Report::missing(PAUSED, "the servers are paused, and their members stay");
+        return Ok(Outcome { again: None, ..as_it_is(Some(report), cluster_id) });
+    }
     let is_etcd = set.as_ref().is_some_and(|set| server::has_etcd(set));
     let Some(authorities) = context.health.authorities(&site.uid).filter(|_| is_etcd) else {
         // We may have begun just now ourselves, and say nothing new of what was begun before.
@@ -70,6 +101,10 @@ pub async fn step(context: &Context, site: &Site, cluster: &Cluster) -> Result<O
     let list = list(&asked, cluster_id.as_deref()).await;
     let Some(list) = list else {
         let report = match &known {
+            Some(_) if was_paused(cluster) => {
+                let message = format!("the servers start after the pause: {}", words(&asked));
+                Report::missing("Starting", message)
+            }
             Some(known) => unreachable(site, cluster, known, &asked),
             None => Report::missing("Starting", format!("the first server is starting: {}", words(&asked))),
         };

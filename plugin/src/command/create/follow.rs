@@ -90,8 +90,18 @@ pub(crate) fn state(cluster: &Cluster) -> State {
     let kubelets = ready.message.contains(&ClusterNames(name).kubelet());
     let step = if kubelets { Step::Kubelet } else { step_of(&ready.reason) };
     let text = if ready.message.is_empty() { ready.reason.clone() } else { ready.message.clone() };
+    if cluster.spec.pause.is_some() && ready.reason == reason::PAUSED {
+        return State::Stuck(
+            Step::Servers,
+            format!(
+                "{text}: kubectl k3k resume {name} --namespace {}",
+                cluster.metadata.namespace.as_deref().unwrap_or_default()
+            ),
+        );
+    }
     // Pending means: not accepted as it stands. What its policy asks for comes by itself.
-    let refused = status.phase == Phase::Pending && ready.reason != reason::POLICY_NOT_IN_FORCE;
+    let refused = status.phase == Phase::Pending
+        && ![reason::POLICY_NOT_IN_FORCE, reason::PAUSING].contains(&ready.reason.as_str());
     if refused || (ready.reason == reason::IMAGE_PULL_FAILED && no_such_image(&text)) {
         State::Stuck(step, text)
     } else {

@@ -40,6 +40,7 @@ fn for_reason(reason: Option<&str>, kubelets: bool, cluster: &str) -> Option<Str
         Some(reason::VALIDATION_FAILED) => format!("{again} as the message says, or kubectl edit clusters.k3k.io"),
         Some(reason::AGENTS_NOT_READY) => "read what the agents say: kubectl describe and kubectl logs of their pods".to_owned(),
         Some(reason::SERVER_CRASHING) => "read what the server says: kubectl logs of its pod, with --previous".to_owned(),
+        Some(reason::PAUSED) => format!("kubectl k3k resume {cluster}"),
         Some(_) => return None,
     })
 }

@@ -3,6 +3,7 @@
 use super::Observed;
 use crate::command::create::{fix, short};
 use crate::command::get::summary;
+use crate::command::pause;
 use crate::install::rollout;
 use crate::output::{age, table};
 use k3k_api::conditions::{self, READY, UPGRADED};
@@ -31,6 +32,11 @@ pub(super) fn render(observed: &Observed, now: jiff::Timestamp) -> String {
     let upgraded = conditions::find(&status.conditions, UPGRADED);
     if let Some(upgraded) = upgraded.filter(|upgraded| upgraded.status != "True") {
         add("Upgrade", format!("{}: {}", upgraded.reason, upgraded.message));
+    }
+    if let Some(since) = pause::since(cluster) {
+        let name = cluster.metadata.name.as_deref().unwrap_or_default();
+        let shown = short(name, cluster.metadata.namespace.as_deref().unwrap_or_default());
+        add("Paused", format!("since {since}; kubectl k3k resume {shown}"));
     }
     if let Some(endpoint) = &status.endpoint {
         add("API", endpoint.clone());
