@@ -131,6 +131,7 @@ fn id<'a>(etcd: &'a Value, pod: &str) -> Option<&'a str> {
 
 #[test]
 #[ignore = "needs the lab: make test"]
+#[allow(clippy::print_stdout, reason = "how much was tried")]
 fn three_servers_lose_nothing() -> Result<()> {
     let cluster = NestedCluster::create_with("three", &["--servers", "3"])?;
     let etcd = until_healthy(&cluster, 3)?;

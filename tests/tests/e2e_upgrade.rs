@@ -40,7 +40,6 @@ fn upgrade(cluster: &NestedCluster, version: &str) -> Result<(Option<i32>, Strin
     let output = command.output()?;
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{said}");
     Ok((output.status.code(), said))
 }
 
