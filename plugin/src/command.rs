@@ -82,7 +82,7 @@ async fn run(cli: Cli, mut tree: clap::Command, terminal: &Terminal) -> Result<E
         Command::Delete(args) | Command::Cluster(LegacyCluster::Delete(args)) => {
             delete::run(&args, flags, terminal).await
         }
-        Command::Pause(args) => pause::pause(&args, flags, terminal).await,
+        Command::Pause(args) => Box::pin(pause::pause(&args, flags, terminal)).await,
         Command::Resume(args) => pause::resume(&args, flags, terminal).await,
         Command::Kubeconfig(KubeconfigCommand::Get(args)) => kubeconfig::get(&args, flags, terminal).await,
         Command::Kubeconfig(KubeconfigCommand::Merge(args)) => {
