@@ -88,15 +88,12 @@ async fn write(kubeconfig: PathBuf, prefix: &str, stop: Arc<AtomicBool>) -> Resu
         number += 1;
         let name = format!("{prefix}-{number:06}");
         let map = serde_json::from_value(json!({"metadata": {"name": name}, "data": {"number": name}}))?;
-        match maps.create(&PostParams::default(), &map).await {
-            Ok(_) => {
-                acknowledged.insert(name);
-            }
-            Err(_) => {
-                // What was not acknowledged may be there or not. The next connection may meet another server.
-                maps = Api::default_namespaced(client(&kubeconfig).await?);
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+        if maps.create(&PostParams::default(), &map).await.is_ok() {
+            acknowledged.insert(name);
+        } else {
+            // What was not acknowledged may be there or not. The next connection may meet another server.
+            maps = Api::default_namespaced(client(&kubeconfig).await?);
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
     Ok(acknowledged)
@@ -154,7 +151,7 @@ fn three_servers_lose_nothing() -> Result<()> {
     let writer = Writer::start(&cluster, "once");
     eventually(
         "something is written",
-        || Ok(cluster.run(&["get", "configmaps", "-o", "name"])?),
+        || cluster.run(&["get", "configmaps", "-o", "name"]),
         |names| names.contains("once-"),
     )?;
     cluster.on_host(&["delete", "pods", "-l", SERVERS, "--force", "--grace-period=0"])?;
