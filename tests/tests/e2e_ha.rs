@@ -99,8 +99,8 @@ async fn write(kubeconfig: PathBuf, prefix: &str, stop: Arc<AtomicBool>) -> Resu
     Ok(acknowledged)
 }
 
-/// All that was acknowledged is there.
-fn ensure_kept(cluster: &NestedCluster, acknowledged: &BTreeSet<String>) -> Result<()> {
+/// All ConfigMaps that there are.
+fn stored(cluster: &NestedCluster) -> Result<BTreeSet<String>> {
     let kubeconfig = cluster.kubeconfig().to_path_buf();
     let read = std::thread::spawn(move || -> Result<BTreeSet<String>> {
         enter_network()?;
@@ -111,7 +111,13 @@ fn ensure_kept(cluster: &NestedCluster, acknowledged: &BTreeSet<String>) -> Resu
             Ok(all.items.into_iter().filter_map(|map| map.metadata.name).collect())
         })
     });
-    let there = read.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+    read.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?
+}
+
+/// All that was acknowledged is there.
+fn ensure_kept(cluster: &NestedCluster, acknowledged: &BTreeSet<String>) -> Result<()> {
+    // Whether somebody answers is asked elsewhere; here it is what.
+    let there = eventually("somebody answers", || stored(cluster), |_| true)?;
     let lost: Vec<_> = acknowledged.difference(&there).collect();
     ensure!(
         lost.is_empty(),
