@@ -1,7 +1,9 @@
 //! Which cluster a NAME means: the one rule for all commands.
 
-use crate::connect::Connection;
+use crate::cli::ConnectionFlags;
+use crate::connect::{self, Connection};
 use crate::error::{Action, Error};
+use crate::output::terminal::Terminal;
 use k3k_api::names::{self, is_label};
 use k3k_api::v1beta1::Cluster;
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -167,6 +169,17 @@ pub(crate) fn view(object: &Value) -> Result<Cluster, Error> {
         ),
         notes: vec![("check", "kubectl k3k version".to_owned())],
     })
+}
+
+/// The typed view of the cluster that a command names, and the connection to its host.
+pub(crate) async fn named(
+    target: &Target,
+    flags: &ConnectionFlags,
+    terminal: &Terminal,
+) -> Result<(Connection, Cluster), Error> {
+    let connection = connect::connect(flags, terminal).await?;
+    let cluster = view(&find(&connection, target).await?)?;
+    Ok((connection, cluster))
 }
 
 #[cfg(test)]

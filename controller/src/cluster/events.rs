@@ -10,6 +10,9 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
+/// How many characters of a note are told: it holds at most 1 kB.
+const LONGEST_NOTE: usize = 900;
+
 /// Publishes events.
 pub struct Events {
     recorder: Recorder,
@@ -33,7 +36,7 @@ impl Events {
             pause(before, after),
         ];
         for event in events.into_iter().flatten() {
-            self.publish(&event, &reference(site)).await;
+            self.publish(event, &reference(site)).await;
         }
     }
 
@@ -46,12 +49,13 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        self.publish(&event, &reference(site)).await;
+        self.publish(event, &reference(site)).await;
     }
 
-    /// Tells of something. A lost event is not worth a retry.
-    pub async fn publish(&self, event: &Event, about: &ObjectReference) {
-        if let Err(error) = self.recorder.publish(event, about).await {
+    /// Tells of something, as much as an event's note holds. A lost event is not worth a retry.
+    pub async fn publish(&self, mut event: Event, about: &ObjectReference) {
+        event.note = event.note.map(|note| note.chars().take(LONGEST_NOTE).collect());
+        if let Err(error) = self.recorder.publish(&event, about).await {
             tracing::warn!(kind = about.kind, name = about.name, namespace = about.namespace, %error, "cannot publish an event");
         }
     }
@@ -91,7 +95,7 @@ fn event(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
             new.reason
         },
         // An event's note holds at most 1 kB.
-        note: Some(new.message.chars().take(900).collect()),
+        note: Some(new.message),
         action: "Reconcile".to_owned(),
         secondary: None,
     })
@@ -109,7 +113,7 @@ fn exposure(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
     (!same).then(|| Event {
         type_,
         reason: reason.to_owned(),
-        note: Some(new.message.chars().take(900).collect()),
+        note: Some(new.message),
         action: "Reconcile".to_owned(),
         secondary: None,
     })
@@ -133,7 +137,7 @@ fn pause(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
     Some(Event {
         type_: if word == paused_reason::REFUSED { EventType::Warning } else { EventType::Normal },
         reason: word,
-        note: Some(message.chars().take(900).collect()),
+        note: Some(message),
         action: "Reconcile".to_owned(),
         secondary: None,
     })
@@ -150,7 +154,7 @@ fn etcd_event(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
     Some(Event {
         type_: if is_planned { EventType::Normal } else { EventType::Warning },
         reason: format!("Etcd{}", new.reason),
-        note: Some(new.message.chars().take(900).collect()),
+        note: Some(new.message.clone()),
         action: "Reconcile".to_owned(),
         secondary: None,
     })
@@ -183,7 +187,7 @@ fn upgrade(before: &ClusterStatus, after: &ClusterStatus) -> Option<Event> {
     (!same && is_news).then(|| Event {
         type_,
         reason: reason.to_owned(),
-        note: Some(new.message.chars().take(900).collect()),
+        note: Some(new.message),
         action: "Reconcile".to_owned(),
         secondary: None,
     })

@@ -60,20 +60,8 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
     if is_settled && !has_all {
         context.memory.forget(&site);
     }
-    let etcd = match etcd::step(context, &site, cluster).await {
-        Ok(etcd) => etcd,
-        Err(error) => {
-            return report(context, &site, &before, generation, error).await.map(|()| Action::await_change());
-        }
-    };
-    let course = match upgrade::step(context, &site, cluster, &etcd).await {
-        Ok(course) => course,
-        Err(error) => {
-            return report(context, &site, &before, generation, error).await.map(|()| Action::await_change());
-        }
-    };
-    let pause = match pause::step(context, &site, cluster, &etcd).await {
-        Ok(pause) => pause,
+    let (etcd, course, pause) = match look(context, &site, cluster).await {
+        Ok(seen) => seen,
         Err(error) => {
             return report(context, &site, &before, generation, error).await.map(|()| Action::await_change());
         }
@@ -110,6 +98,18 @@ async fn converge(context: &Context, cluster: &Cluster) -> Result<Action, Error>
             report(context, &site, &before, generation, error).await.map(|()| Action::await_change())
         }
     }
+}
+
+/// What the servers are and do now: how many there are, what they run, and whether they do.
+async fn look(
+    context: &Context,
+    site: &Site,
+    cluster: &Cluster,
+) -> Result<(etcd::Outcome, upgrade::Course, Step), Error> {
+    let etcd = etcd::step(context, site, cluster).await?;
+    let course = upgrade::step(context, site, cluster, &etcd).await?;
+    let pause = pause::step(context, site, cluster, &etcd).await?;
+    Ok((etcd, course, pause))
 }
 
 /// Puts a failure into the status. Gives it back if trying again may help.

@@ -35,15 +35,13 @@ fn now() -> Timestamp {
     "2026-01-01T00:00:00.5Z".parse().unwrap()
 }
 
+/// Nothing is to be told of etcd, an upgrade or a pause.
+fn parts(server: Judgement, below: Below, health: Health) -> Parts {
+    Parts { server, below, health, etcd: None, upgrade: Some(Course::straight("v1")), pause: None }
+}
+
 fn status(server: Judgement, kubelet: Judgement, health: Health) -> ClusterStatus {
-    let parts = Parts {
-        server,
-        below: Below::Kubelet(kubelet),
-        health,
-        etcd: None,
-        upgrade: Some(Course::straight("v1")),
-        pause: None,
-    };
+    let parts = parts(server, Below::Kubelet(kubelet), health);
     settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now())
 }
 
@@ -53,14 +51,7 @@ fn condition<'a>(status: &'a ClusterStatus, kind: &str) -> &'a Condition {
 
 #[test]
 fn exposure_is_told_as_long_as_it_is_wanted() {
-    let parts = Parts {
-        server: running(),
-        below: Below::Kubelet(running()),
-        health: well(),
-        etcd: None,
-        upgrade: Some(Course::straight("v1")),
-        pause: None,
-    };
+    let parts = parts(running(), Below::Kubelet(running()), well());
     let told = |before: &ClusterStatus, exposure: Exposure| {
         settled(before, Some(3), &Settled { exposure, ..facts() }, &parts, now())
     };
@@ -196,14 +187,7 @@ fn parts_have_conditions_of_their_own() {
 
 #[test]
 fn the_same_state_gives_the_same_status_later_on() {
-    let parts = Parts {
-        server: running(),
-        below: Below::Kubelet(running()),
-        health: well(),
-        etcd: None,
-        upgrade: Some(Course::straight("v1")),
-        pause: None,
-    };
+    let parts = parts(running(), Below::Kubelet(running()), well());
     let first = settled(&ClusterStatus::default(), Some(1), &facts(), &parts, now());
     let later = settled(&first, Some(1), &facts(), &parts, now() + jiff::SignedDuration::from_hours(1));
     assert_eq!(first, later);
@@ -222,14 +206,7 @@ fn a_failure_keeps_what_was_known() {
 }
 
 fn of_agents(agents: Judgement, health: Health) -> ClusterStatus {
-    let parts = Parts {
-        server: running(),
-        below: Below::Agents(agents),
-        health,
-        etcd: None,
-        upgrade: Some(Course::straight("v1")),
-        pause: None,
-    };
+    let parts = parts(running(), Below::Agents(agents), health);
     settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now())
 }
 
@@ -257,14 +234,7 @@ fn a_virtual_cluster_is_ready_with_all_its_nodes(
 
 #[test]
 fn a_cluster_whose_nodes_join_from_outside_is_ready_with_its_api() {
-    let parts = Parts {
-        server: running(),
-        below: Below::Nothing,
-        health: well(),
-        etcd: None,
-        upgrade: Some(Course::straight("v1")),
-        pause: None,
-    };
+    let parts = parts(running(), Below::Nothing, well());
     let status = settled(&ClusterStatus::default(), Some(3), &facts(), &parts, now());
     assert_eq!(status.phase, Phase::Ready);
     assert!(conditions::find(&status.conditions, AGENTS_READY).is_none());

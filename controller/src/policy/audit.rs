@@ -242,7 +242,7 @@ async fn publish(context: &Context, name: &str, mut counted: Violations) -> Resu
     match apply::apply_status(&policies, managers::AUDIT, name, patch).await {
         Ok(_) => {
             if let Some(event) = event(before.as_ref(), &counted, name) {
-                context.events.publish(&event, &status::reference(&Owner::of(&known))).await;
+                context.events.publish(event, &status::reference(&Owner::of(&known))).await;
             }
             Ok(())
         }
@@ -270,8 +270,13 @@ fn event(before: Option<&Violations>, after: &Violations, policy: &str) -> Optio
     } else {
         return None;
     };
-    let note = Some(note.chars().take(900).collect());
-    Some(Event { type_, reason: reason.to_owned(), note, action: "Audit".to_owned(), secondary: None })
+    Some(Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note),
+        action: "Audit".to_owned(),
+        secondary: None,
+    })
 }
 
 #[cfg(test)]

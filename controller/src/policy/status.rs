@@ -175,8 +175,7 @@ fn event(before: &VirtualClusterPolicyStatus, after: &VirtualClusterPolicyStatus
     Some(Event {
         type_: if news.status == "True" { EventType::Normal } else { EventType::Warning },
         reason: news.reason,
-        // An event's note holds at most 1 kB.
-        note: Some(news.message.chars().take(900).collect()),
+        note: Some(news.message.clone()),
         action: "Reconcile".to_owned(),
         secondary: None,
     })
@@ -205,7 +204,7 @@ pub async fn publish(
     match apply::apply_status(&policies, managers::POLICY, &owner.name, patch).await {
         Ok(_) => {
             if let Some(event) = event(before, after) {
-                context.events.publish(&event, &reference(owner)).await;
+                context.events.publish(event, &reference(owner)).await;
             }
             Ok(())
         }

@@ -5,7 +5,7 @@ mod page;
 use super::create::namespaced;
 use crate::cli::{ConnectionFlags, DescribeArgs};
 use crate::clusters::{self, Target};
-use crate::connect::{self, Connection};
+use crate::connect::Connection;
 use crate::error::{Error, Exit};
 use crate::output::terminal::Terminal;
 use k3k_api::labels;
@@ -30,8 +30,7 @@ pub(super) async fn run(
     terminal: &Terminal,
 ) -> Result<Exit, Error> {
     let target = Target::parse(&args.name, flags.namespace.as_deref())?;
-    let connection = connect::connect(flags, terminal).await?;
-    let cluster = clusters::view(&clusters::find(&connection, &target).await?)?;
+    let (connection, cluster) = clusters::named(&target, flags, terminal).await?;
     let namespace = cluster.metadata.namespace.clone().unwrap_or_default();
     let [ours, tenants] = super::remains::selectors(&target.name);
     let claims = format!("{}={},{}={}", labels::CLUSTER, target.name, labels::ROLE, labels::ROLE_SERVER);

@@ -3,7 +3,7 @@
 use super::create::{namespaced, short};
 use crate::cli::{ConnectionFlags, JoinArgs};
 use crate::clusters::{self, Target};
-use crate::connect::{self, Connection};
+use crate::connect::Connection;
 use crate::error::{Action, Error, Exit};
 use crate::merge;
 use crate::output::object;
@@ -30,8 +30,7 @@ pub(super) async fn run(
     terminal: &Terminal,
 ) -> Result<Exit, Error> {
     let target = Target::parse(&args.name, flags.namespace.as_deref())?;
-    let connection = connect::connect(flags, terminal).await?;
-    let cluster = clusters::view(&clusters::find(&connection, &target).await?)?;
+    let (connection, cluster) = clusters::named(&target, flags, terminal).await?;
     let plan = Plan::of(&cluster)?;
     let needs_token = args.token_file.is_some() || args.show_token;
     let token = if needs_token { Some(token(&connection, &plan).await?) } else { None };

@@ -4,7 +4,7 @@ use super::create::{follow, short};
 use super::interrupt::{asked_to_stop, deadline};
 use crate::cli::{ConnectionFlags, DryRun, PauseArgs, ResumeArgs, WaitFlags};
 use crate::clusters::{self, RESOURCE, Target};
-use crate::connect::{self, Connection};
+use crate::connect::Connection;
 use crate::error::{Action, Error, Exit};
 use crate::output::progress::{HEARTBEAT, Progress};
 use crate::output::{age, terminal::Terminal};
@@ -24,8 +24,7 @@ pub(super) async fn pause(
     terminal: &Terminal,
 ) -> Result<Exit, Error> {
     let target = Target::parse(&args.name, flags.namespace.as_deref())?;
-    let connection = connect::connect(flags, terminal).await?;
-    let cluster = clusters::view(&clusters::find(&connection, &target).await?)?;
+    let (connection, cluster) = clusters::named(&target, flags, terminal).await?;
     let (name, namespace) = place(&cluster);
     let tenant_pods = if args.keep_pods { TenantPods::Keep } else { TenantPods::Stop };
     let wanted = Pause { tenant_pods: Some(tenant_pods) };
@@ -57,8 +56,7 @@ pub(super) async fn resume(
     terminal: &Terminal,
 ) -> Result<Exit, Error> {
     let target = Target::parse(&args.name, flags.namespace.as_deref())?;
-    let connection = connect::connect(flags, terminal).await?;
-    let cluster = clusters::view(&clusters::find(&connection, &target).await?)?;
+    let (connection, cluster) = clusters::named(&target, flags, terminal).await?;
     let (name, namespace) = place(&cluster);
     let dry = args.dry_run.dry_run;
     let was_paused = cluster.spec.pause.is_some();

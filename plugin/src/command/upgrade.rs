@@ -6,7 +6,7 @@ use super::create::short;
 use super::remains::Patience;
 use crate::cli::{ConnectionFlags, DryRun, UpgradeArgs};
 use crate::clusters::{self, RESOURCE, Target};
-use crate::connect::{self, Connection};
+use crate::connect::Connection;
 use crate::error::{Action, Error, Exit};
 use crate::output::progress::Progress;
 use crate::output::{age, terminal::Terminal};
@@ -33,8 +33,7 @@ pub(super) async fn run(
         let command = format!("kubectl k3k upgrade {} --version {} --yes", args.name, args.version);
         return Err(Error::Unconfirmed { what: "upgrade".to_owned(), command });
     }
-    let connection = connect::connect(flags, terminal).await?;
-    let cluster = clusters::view(&clusters::find(&connection, &target).await?)?;
+    let (connection, cluster) = clusters::named(&target, flags, terminal).await?;
     let namespace = cluster.metadata.namespace.clone().unwrap_or_default();
     let shown = short(&target.name, &namespace);
     if let Err((message, hint)) = state::refusal(&cluster, &args.version, &shown) {

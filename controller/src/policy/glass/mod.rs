@@ -195,10 +195,9 @@ async fn tell(context: &Context, found: &DynamicObject, type_: EventType, reason
     let event = Event {
         type_,
         reason: reason.to_owned(),
-        // An event's note holds at most 1 kB.
-        note: Some(note.chars().take(900).collect()),
+        note: Some(note),
         action: "BreakGlass".to_owned(),
         secondary: None,
     };
-    context.events.publish(&event, &about).await;
+    context.events.publish(event, &about).await;
 }
